@@ -1,0 +1,1 @@
+"""Energy of LLM inference runtimes: measuring, grading, analysing, writing."""
