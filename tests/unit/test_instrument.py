@@ -1,0 +1,187 @@
+"""Counters and CodeCarbon, on a fake powercap tree where real parts cannot be made to fail."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from joules import counters, instrument
+from joules.errors import UserError
+
+
+class Zone:
+    """One zone of a fake powercap tree; writes are atomic, as reads of the kernel's files are."""
+
+    def __init__(self, path: Path, name: str, energy_uj: int = 1_000_000, range_uj: int = 10**9):
+        self.path, self.range_uj = path, range_uj
+        path.mkdir(parents=True)
+        (path / "name").write_text(name + "\n")
+        (path / "max_energy_range_uj").write_text(f"{range_uj}\n")
+        self.set(energy_uj)
+
+    def set(self, energy_uj: int) -> None:
+        part = self.path / "part"
+        part.write_text(f"{energy_uj}\n")
+        os.replace(part, self.path / "energy_uj")
+        self.energy_uj = energy_uj
+
+    def add(self, joules: float) -> None:
+        self.set((self.energy_uj + round(joules * 1e6)) % self.range_uj)
+
+
+class Package(Zone):
+    """A package zone whose energy the hardware also counts in an MMIO zone."""
+
+    copy: Zone | None = None
+
+    def add(self, joules: float) -> None:
+        super().add(joules)
+        if self.copy:
+            self.copy.add(joules)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A package zone with core and DRAM below it, as the kernel lays them out, and an MMIO copy."""
+    root = tmp_path / "powercap"
+    copy = Zone(root / "intel-rapl-mmio/intel-rapl-mmio:0", "package-0", range_uj=262_143_328_850)
+    package = Package(root / "intel-rapl/intel-rapl:0", "package-0", range_uj=262_143_328_850)
+    dram = Zone(root / "intel-rapl/intel-rapl:0/intel-rapl:0:1", "dram")
+    Zone(root / "intel-rapl/intel-rapl:0/intel-rapl:0:0", "core")
+    package.copy = copy
+    return root, package, dram
+
+
+@contextlib.contextmanager
+def codecarbon_reads(root: Path):
+    """Point CodeCarbon at a fake tree; it has no setting for that."""
+    import codecarbon.core.cpu as cpu
+    import codecarbon.external.hardware as hardware
+    from codecarbon.core import hardware_cache
+
+    real = cpu.IntelRAPL
+
+    def fake(*args, **kwargs):
+        kwargs["rapl_dir"] = str(root / "intel-rapl")
+        return real(*args, **kwargs)
+
+    hardware_cache.clear_cache()
+    try:
+        with (
+            mock.patch.object(cpu, "is_rapl_available", lambda rapl_dir=None: True),
+            mock.patch.object(hardware, "IntelRAPL", fake),
+        ):
+            yield
+    finally:
+        hardware_cache.clear_cache()
+
+
+def test_own_reader_takes_each_zone_once_and_neither_core_nor_mmio(tree):
+    root, package, dram = tree
+    with counters.CounterMeter(counters.powercap_counters(root), 60) as meter:
+        before = meter.total_j()
+        package.add(100)
+        dram.add(20)
+        after = meter.total_j()
+    assert after["cpu"] - before["cpu"] == pytest.approx(100)
+    assert after["dram"] - before["dram"] == pytest.approx(20)
+    assert after["gpu"] is None
+
+
+def test_own_reader_catches_wraps_by_reading_often(tree):
+    root, _, dram = tree  # wraps every 1,000 J
+    with counters.CounterMeter(counters.powercap_counters(root), 0.02) as meter:
+        for _ in range(25):
+            dram.add(100)
+            time.sleep(0.05)
+        assert meter.total_j()["dram"] == pytest.approx(2500)
+
+
+def test_a_counter_that_cannot_be_read_is_counted_and_caught_up_with(tree):
+    root, package, _ = tree
+    with counters.CounterMeter(counters.powercap_counters(root), 60) as meter:
+        hidden = package.path / "hidden"
+        (package.path / "energy_uj").rename(hidden)
+        meter.total_j()
+        assert meter.unreadable == 1
+        hidden.rename(package.path / "energy_uj")
+        package.add(5)
+        assert meter.total_j()["cpu"] == pytest.approx(5)
+
+
+def test_a_machine_without_counters_has_none(tmp_path):
+    assert counters.powercap_counters(tmp_path / "absent") == []
+    with counters.CounterMeter([]) as meter:
+        assert meter.total_j() == {"cpu": None, "gpu": None, "dram": None}
+
+
+def test_windows_and_tasks_have_the_energy_of_the_counter(tree, tmp_path):
+    root, package, dram = tree
+    meter = counters.CounterMeter(counters.powercap_counters(root), 60)
+    with codecarbon_reads(root), meter:
+        measured = instrument.Instrument("NLD", tmp_path, meter)
+        assert measured.tier == "measured"
+        assert measured.facts()["components"]["cpu"]["source"] == "intel_rapl"
+        with measured.tasks() as measure_task, measured.window("tasks") as window:
+            energies = []
+            for joules in (7.0, 0.001, 3.0):
+                _, seconds, energy = measure_task(f"t{joules}", lambda j=joules: package.add(j))
+                energies.append(energy)
+                package.add(50)  # between tasks
+                dram.add(2)
+        assert [e["cpu"] for e in energies] == pytest.approx([7.0, 0.001, 3.0], rel=2e-6)
+        assert window.energy_j["cpu"] == pytest.approx(160.001, rel=2e-6)
+        assert window.energy_own_j["cpu"] == pytest.approx(160.001, rel=2e-6)
+        assert window.energy_j["dram"] == pytest.approx(6.0)
+        assert window.energy_j["gpu"] is None
+        with measured.window("idle_after") as second:
+            package.add(11)
+        assert second.energy_j["cpu"] == pytest.approx(11, rel=2e-6), "a new tracker per window"
+    assert instrument.headline_j(window.energy_j) == pytest.approx(160.001, rel=2e-6)
+
+
+def test_without_a_counter_the_tier_is_estimated_and_says_why(tmp_path):
+    parts = {"cpu": {"source": "cpu_load"}, "gpu": {"source": "none"}}
+    tier, reason = instrument.tier_of(parts)
+    assert tier == "estimated"
+    assert "model" in reason
+    assert "has no energy counter" in instrument.why_no_counter(tmp_path)
+
+
+def test_sampled_gpu_power_lowers_the_tier():
+    parts = {"cpu": {"source": "intel_rapl"}, "gpu": {"source": "power_samples"}}
+    assert instrument.tier_of(parts)[0] == "sampled"
+
+
+def test_a_lower_tier_than_required_is_refused_with_reason_and_remedy():
+    instrument.require_tier("measured", "", "sampled")
+    with pytest.raises(UserError, match=r"`estimated`.*no counter here.*`measured`.*require_tier"):
+        instrument.require_tier("estimated", "no counter here.", "measured")
+
+
+def test_settings_that_codecarbon_would_take_silently_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODECARBON_PUE", "1.5")
+    with pytest.raises(UserError, match=r"CODECARBON_PUE.*[Uu]nset"):
+        instrument.make_tracker("x", "NLD", tmp_path)
+    monkeypatch.delenv("CODECARBON_PUE")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".codecarbon.config").write_text("[codecarbon]\npue=2\n")
+    with pytest.raises(UserError, match=r"\.codecarbon\.config"):
+        instrument.refuse_hidden_settings()
+
+
+def test_a_swallowed_constructor_error_is_raised(tmp_path):
+    with pytest.raises(UserError, match="gave no reason"):
+        instrument.make_tracker("x", "NLD", tmp_path / "absent")
+
+
+def test_the_hash_of_the_instrument_changes_with_its_code(tmp_path, monkeypatch):
+    before = instrument.modules_sha256()
+    for name in instrument.INSTRUMENT_MODULES:
+        source = Path(instrument.__file__).with_name(f"{name}.py").read_bytes()
+        (tmp_path / f"{name}.py").write_bytes(source + b"\n# x\n")
+    monkeypatch.setattr(instrument, "__file__", str(tmp_path / "instrument.py"))
+    assert instrument.modules_sha256() != before

@@ -1,0 +1,264 @@
+"""One run as a state machine, on a scripted runtime: what real ones cannot be made to do."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from joules import campaign, counters, instrument, protocol
+from joules.errors import UserError
+from joules.runtimes import Completion, Model, Prompt, Settings
+
+SETTINGS = Settings(2048, 1, 512, 512, False, 0, 1, 256)
+RULES = protocol.Rules(0.01, 0.01, 0.0, 0.02, 0.0, 0.2, 1.0, 1.0, True)
+PROMPTS = protocol.Prompts(
+    problems=[(f"HumanEval/{i}", f"{i}" * 64, Prompt(f"def f{i}", (i, 7, 8))) for i in range(3)],
+    settle=[Prompt("def g", (5, 6))],
+    flush=Prompt("~", (99,)),
+)
+
+
+class Scripted:
+    """A runtime that says what it is told to."""
+
+    LABEL = "Scripted"
+    CANNOT_HOLD: frozenset[str] = frozenset()
+
+    def __init__(self, miscount: int = 0, in_force: dict[str, Any] | None = None, **answer: Any):
+        self.miscount, self.in_force, self.answer = miscount, in_force or {}, answer
+        self.sent: list[str] = []
+        self.stopped = 0
+        self.times = iter(range(10**6))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.stopped += 1
+
+    def start(self, model, settings):
+        self.sent.append("start")
+
+    def facts(self):
+        return {"version": "1"}
+
+    def settings_in_force(self):
+        return self.in_force
+
+    def complete(self, prompt, max_tokens=None):
+        self.sent.append(prompt.text)
+        values = {
+            "text": "    return 1\n",
+            "prompt_tokens": len(prompt.token_ids) + (self.miscount if max_tokens is None else 0),
+            "generated_tokens": 4,
+            "prefill_s": 0.001,
+            "decode_s": 0.002,
+            "finish_reason": "eos",
+        } | self.answer
+        return Completion(**values)
+
+
+def run(runtime, count=lambda texts: [3] * len(texts), rules=RULES, tmp="/tmp"):
+    said: list[str] = []
+    with counters.CounterMeter([]) as meter:
+        measured = instrument.Instrument("NLD", Path(tmp), meter)
+        parts = protocol.run_once(
+            runtime,
+            Model("m", Path("m.gguf"), "0" * 64),
+            SETTINGS,
+            PROMPTS,
+            rules,
+            measured,
+            lambda: meter.unreadable,
+            said.append,
+            count,
+        )
+    return parts, measured
+
+
+def test_all_six_windows_come_in_order_and_every_prompt_is_flushed_before(tmp_path):
+    runtime = Scripted()
+    parts, _ = run(runtime, tmp=tmp_path)
+    assert [w["name"] for w in parts["windows"]] == [
+        "idle_cold",
+        "load",
+        "idle_resident",
+        "settle",
+        "tasks",
+        "idle_after",
+    ]
+    starts = [w["start_monotonic_s"] for w in parts["windows"]]
+    assert starts == sorted(starts)
+    sent = runtime.sent[1:]
+    assert all(text == "~" for text in sent[::2])
+    assert "~" not in sent[1::2]
+    assert sent[-6:] == ["~", "def f0", "~", "def f1", "~", "def f2"]
+    assert runtime.stopped == 1
+    assert parts["generated_tokens"] == 12
+    assert parts["prompt_tokens"] == 9
+    assert [t["retokenised_tokens"] for t in parts["tasks"]] == [3, 3, 3]
+
+
+def test_the_record_fits_its_schema(tmp_path):
+    parts, measured = run(Scripted(), tmp=tmp_path)
+    parts.pop("runtime_facts")
+    record = {
+        "schema": 1,
+        "study": "s",
+        "campaign": "c",
+        "model": {"name": "m", "sha256": "0" * 64, "parameters": 1, "quantization": "Q8_0"},
+        "runtime": {"name": "scripted", "label": "Scripted", "facts": {}, "cannot_hold": []},
+        "kind": "task",
+        "repetition": 1,
+        "position": {"planned": 1, "actual": 1},
+        "session": campaign.session_id(),
+        "attempts": 1,
+        "protocol": "base-unchanged",
+        "settings": dataclasses.asdict(SETTINGS),
+        "instrument": measured.facts(),
+        **parts,
+    }
+    schema = Path(__file__).parents[2] / "workflow/schemas/record.schema.yaml"
+    jsonschema.validate(json.loads(json.dumps(record)), yaml.safe_load(schema.read_text()))
+
+
+def test_another_prompt_count_ends_the_run_and_shows_both(tmp_path):
+    runtime = Scripted(miscount=1)
+    with pytest.raises(UserError, match=r"counted 3 prompt tokens.*tokenizer 2"):
+        run(runtime, tmp=tmp_path)
+    assert runtime.stopped == 1
+
+
+def test_a_setting_that_is_not_in_force_ends_the_run(tmp_path):
+    runtime = Scripted(in_force={"threads": 8, "batch_size": 512})
+    with pytest.raises(UserError, match=r"threads: asked 1, got 8"):
+        run(runtime, tmp=tmp_path)
+    assert runtime.stopped == 1
+
+
+def test_an_aborted_answer_is_kept_and_counted_again(tmp_path):
+    runtime = Scripted(
+        finish_reason="aborted_by_runtime", counts_known=False, prompt_tokens=0, generated_tokens=0
+    )
+    parts, _ = run(runtime, count=lambda texts: [31] * len(texts), tmp=tmp_path)
+    assert {t["generated_tokens"] for t in parts["tasks"]} == {31}
+    assert {t["finish_reason"] for t in parts["tasks"]} == {"aborted_by_runtime"}
+    assert parts["prompt_tokens"] == 9
+
+
+def test_an_aborted_answer_that_cannot_be_counted_ends_the_run(tmp_path):
+    runtime = Scripted(finish_reason="aborted_by_runtime", counts_known=False)
+    with pytest.raises(UserError, match="could not be counted again"):
+        run(runtime, count=lambda texts: None, tmp=tmp_path)
+
+
+def test_what_does_not_settle_is_flagged(tmp_path):
+    rules = dataclasses.replace(RULES, settle_limit=1e-9)
+    parts, _ = run(Scripted(), rules=rules, tmp=tmp_path)
+    assert parts["settle"]["settled"] is False
+    assert "not_settled" in [code["code"] for code in parts["validity"]["codes"]]
+    assert parts["validity"]["valid"] is True, "the demonstration flags"
+    strict = dataclasses.replace(rules, flag_only=False)
+    parts, _ = run(Scripted(), rules=strict, tmp=tmp_path)
+    assert parts["validity"]["valid"] is False
+
+
+QUIET = {
+    "busy_share": 0.01,
+    "foreign_share": 0.001,
+    "steal_share": 0.0,
+    "swapped_bytes": 0,
+    "throttled": 0,
+    "settled": True,
+    "settle_cv": 0.5,
+    "clock_jump_s": 0.0,
+    "changed": [],
+    "unreadable": 0,
+}
+STRICT = dataclasses.replace(RULES, flag_only=False, cpu_busy=0.05, foreign_cpu=0.02)
+
+
+def test_a_quiet_run_is_valid():
+    assert protocol.validity(QUIET, STRICT) == {"valid": True, "codes": []}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("busy_share", 0.2, "machine_busy_before"),
+        ("foreign_share", 0.03, "foreign_cpu"),
+        ("steal_share", 0.02, "steal"),
+        ("swapped_bytes", 4096, "swap"),
+        ("throttled", 1, "throttled"),
+        ("clock_jump_s", 30.0, "clock_jump_s"),
+        ("changed", ["governors"], "machine_settings_changed"),
+        ("unreadable", 1, "counter_unreadable"),
+        ("settled", False, "not_settled"),
+    ],
+)
+def test_each_broken_rule_has_its_code_with_seen_and_limit(key, value, code):
+    found = protocol.validity({**QUIET, key: value}, STRICT)
+    assert found["valid"] is False
+    assert [each["code"] for each in found["codes"]] == [code]
+    assert found["codes"][0]["invalidates"] is True
+
+
+def test_a_required_setting_that_a_runtime_cannot_hold_is_refused_by_name(monkeypatch):
+    class Weak(Scripted):
+        CANNOT_HOLD = frozenset({"seed", "ignore_eos"})
+
+    monkeypatch.setattr(campaign, "load", lambda name: Weak)
+    campaign.check_require("weak", [], SETTINGS)
+    with pytest.raises(UserError, match=r"runtime weak cannot hold seed"):
+        campaign.check_require("weak", ["seed"], SETTINGS)
+    with pytest.raises(UserError, match=r"ignore_eos"):
+        campaign.check_require("weak", [], dataclasses.replace(SETTINGS, ignore_eos=True))
+
+
+def test_an_agreement_that_is_missing_failed_or_of_other_settings_is_refused(tmp_path):
+    path = tmp_path / "m.json"
+    with pytest.raises(UserError, match="is missing"):
+        campaign.check_agreement(path, "a", SETTINGS)
+    good = {
+        "passed": True,
+        "problems": [],
+        "runtimes": ["a"],
+        "settings": dataclasses.asdict(SETTINGS),
+    }
+    path.write_text(json.dumps(good | {"passed": False, "problems": ["a read 3"]}))
+    with pytest.raises(UserError, match="a read 3"):
+        campaign.check_agreement(path, "a", SETTINGS)
+    path.write_text(json.dumps(good))
+    campaign.check_agreement(path, "a", SETTINGS)
+    with pytest.raises(UserError, match="does not name the runtime b"):
+        campaign.check_agreement(path, "b", SETTINGS)
+    with pytest.raises(UserError, match="other settings"):
+        campaign.check_agreement(path, "a", dataclasses.replace(SETTINGS, threads=2))
+
+
+def test_a_finished_record_stays_in_the_journal_when_its_output_is_deleted(tmp_path):
+    record = tmp_path / "1.json"
+    record.write_text("{}")
+    kept = campaign.keep(record, tmp_path / "journal")
+    record.unlink()
+    assert kept.read_text() == "{}"
+    record.write_text("{}")
+    assert campaign.keep(record, tmp_path / "journal") == kept
+
+
+def test_actual_positions_count_the_runs_started(tmp_path):
+    run_ = campaign.Run("m", "a", "task", 1)
+    assert [campaign.actual_position(tmp_path / "j", run_) for _ in range(3)] == [1, 2, 3]
+
+
+def test_the_end_of_measuring_is_foretold_from_the_runs_so_far(tmp_path):
+    runs = [campaign.Run("m", "a", "task", b) for b in (1, 2, 3)]
+    folder = tmp_path / "m/a/task"
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text("{}")
+    assert campaign.remaining(tmp_path, runs, []) == "2 runs to go"
+    assert "measuring ends about" in campaign.remaining(tmp_path, runs, [10.0])

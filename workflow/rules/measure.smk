@@ -1,0 +1,103 @@
+# Needs model files and provided runtimes. Leaves prompts, warm-ups, agreements, the schedule and
+# one record per run. Measuring rules claim every core and the meter, so that nothing of the
+# workflow runs beside them. The number of blocks and the positions are no parameters: more blocks
+# must leave finished runs alone.
+
+
+rule write_prompts:
+    """Make the literal prompts of one model, with their token ids and hashes."""
+    input:
+        model="resources/models/{model}.gguf",
+        settle="data/warm_up_prompts.jsonl",
+    output:
+        "<results>/prompts/{model}.jsonl",
+    log:
+        "<logs>/write_prompts/{model}.log",
+    priority: BEFORE_RUNS
+    conda:
+        "../../envs/runtime-llama_cpp.yaml"
+    params:
+        entry=prompting_of_model,
+        problems=lookup("problems", within=config),
+        seed=lookup("seed", within=config),
+        context_length=lookup("settings/context_length", within=config),
+        max_tokens=lookup("settings/max_tokens", within=config),
+    script:
+        "../scripts/write_prompts.py"
+
+
+rule warm_up:
+    """Prove that one model works on one runtime: load, answer, count."""
+    input:
+        model="resources/models/{model}.gguf",
+        prompts="<results>/prompts/{model}.jsonl",
+        runtime=provided,
+    output:
+        "<results>/warm_up/{model}/{runtime}.json",
+    log:
+        "<logs>/warm_up/{model}/{runtime}.log",
+    priority: BEFORE_RUNS
+    retries: 0
+    conda:
+        "../../envs/runtime-{runtime}.yaml"
+    threads: all_cores
+    resources:
+        meter=1,
+    params:
+        config=warming,
+    script:
+        "../scripts/warm_up.py"
+
+
+rule agree:
+    """Compare the runtimes' prompt counts and answers for one model."""
+    input:
+        collect("<results>/warm_up/{{model}}/{runtime}.json", runtime=config["runtimes"]),
+    output:
+        "<results>/agreement/{model}.json",
+    log:
+        "<logs>/agree/{model}.log",
+        found="<logs>/agree/{model}.json",
+    priority: BEFORE_RUNS
+    conda:
+        "../../envs/analysis.yaml"
+    script:
+        "../scripts/agree.py"
+
+
+rule write_schedule:
+    """Write the planned order of runs, for people and for the archive."""
+    output:
+        "<results>/schedule.csv",
+    log:
+        "<logs>/write_schedule.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        plan=PLAN,
+    script:
+        "../scripts/write_schedule.py"
+
+
+rule measure:
+    """Measure one run: one model on one runtime in one block."""
+    input:
+        model="resources/models/{model}.gguf",
+        prompts="<results>/prompts/{model}.jsonl",
+        warm_up="<results>/warm_up/{model}/{runtime}.json",
+        runtime=provided,
+    output:
+        "<results>/records/{model}/{runtime}/{kind}/{repetition}.json",
+    log:
+        "<logs>/measure/{model}/{runtime}/{kind}/{repetition}.log",
+    priority: urgency
+    retries: 0
+    conda:
+        "../../envs/runtime-{runtime}.yaml"
+    threads: all_cores
+    resources:
+        meter=1,
+    params:
+        config=measuring,
+    script:
+        "../scripts/measure.py"

@@ -1,0 +1,303 @@
+"""Everything around one run: session, position, agreement, lock, attempts, record, journal."""
+
+import contextlib
+import dataclasses
+import os
+import select
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from joules import environment, lock, protocol
+from joules.counters import CounterMeter, nvml_counters, powercap_counters
+from joules.errors import UserError
+from joules.files import read_json, sha256_of, write_json
+from joules.instrument import (
+    Instrument,
+    keep_messages,
+    refuse_hidden_settings,
+    require_tier,
+)
+from joules.prompts import prompt_of
+from joules.runtimes import Model, Settings, load
+from joules.schedule import Run
+from joules.tokenizer import tokenize
+
+Report = Callable[[str], None]
+
+
+def workflow_process() -> psutil.Process:
+    """Return the outermost Snakemake above this process; this process itself when there is none."""
+    me = psutil.Process()
+    for ancestor in reversed(me.parents()):
+        with contextlib.suppress(psutil.Error):
+            if any(Path(part).name == "snakemake" for part in ancestor.cmdline()[:3]):
+                return ancestor
+    return me
+
+
+def session_id() -> str:
+    """Return what this sitting at this machine is called: boot id and start of the workflow."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    boot_id = boot.read_text().strip() if boot.exists() else str(int(psutil.boot_time()))
+    return f"{boot_id}/{workflow_process().create_time():.2f}"
+
+
+def end_with_workflow() -> None:
+    """End this process, its runtime first, when the workflow's process ends, however it ends.
+
+    A kill of the workflow must leave no server and no half measurement behind. SIGTERM becomes an
+    ordinary exit, so that context managers stop the runtime.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    owner = workflow_process()
+    if owner.pid == os.getpid() or not hasattr(os, "pidfd_open"):
+        return
+    handle = os.pidfd_open(owner.pid)
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        poll.poll()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end-with-workflow", daemon=True).start()
+
+
+def settings_of(config: Mapping[str, Any], kind: str) -> Settings:
+    """Return the settings of a study for runs of one kind; `auto` threads become a number."""
+    values = dict(config)
+    values["threads"] = environment.threads_of(values["threads"])
+    return Settings(**values, ignore_eos=kind == "fixed")
+
+
+def check_require(name: str, required: Sequence[str], settings: Settings) -> None:
+    """Raise UserError when the study requires a setting that the runtime `name` cannot hold."""
+    cannot = load(name).CANNOT_HOLD
+    wanted = set(required) | ({"ignore_eos"} if settings.ignore_eos else set())
+    if wanted & cannot:
+        raise UserError(
+            f"The runtime {name} cannot hold {', '.join(sorted(wanted & cannot))}, which this "
+            "study requires. Take the runtime off `runtimes`, or the setting off `require` "
+            "(for kind `fixed`: off `kinds`)."
+        )
+
+
+def check_agreement(path: Path, runtime: str, settings: Settings) -> None:
+    """Raise UserError unless the runtimes were shown to agree, this one among them."""
+    if not path.exists():
+        raise UserError(
+            f"{path} is missing. It shows that the runtimes read the same prompts, and must exist "
+            f"before anything is measured. Make it: snakemake --cores 1 {path}"
+        )
+    agreement = read_json(path)
+    if not agreement["passed"]:
+        raise UserError(
+            f"{path} says that the runtimes do not agree: {'; '.join(agreement['problems'])}. "
+            "Mend that first; measuring would compare different things."
+        )
+    if runtime not in agreement["runtimes"]:
+        raise UserError(
+            f"{path} does not name the runtime {runtime}. Make it again: "
+            f"snakemake --cores 1 --forcerun agree -- {path}"
+        )
+    asked = dataclasses.asdict(settings) | {"ignore_eos": False}
+    if agreement["settings"] != asked:
+        raise UserError(
+            f"{path} was made with other settings ({agreement['settings']}; now {asked}). "
+            f"Make it again: snakemake --cores 1 --forcerun warm_up -- {path}"
+        )
+
+
+def study_prompts(rows: Sequence[Mapping[str, Any]], kind: str) -> protocol.Prompts:
+    """Return what runs of one kind send: `quality` all problems, every other kind the subset."""
+    return protocol.Prompts(
+        problems=[
+            (row["task_id"], row["token_ids_sha256"], prompt_of(row))
+            for row in rows
+            if row["role"] == "problem" and (row["in_subset"] or kind == "quality")
+        ],
+        settle=[prompt_of(row) for row in rows if row["role"] == "settle"],
+        flush=next(prompt_of(row) for row in rows if row["role"] == "flush"),
+    )
+
+
+def rules_of(config: Mapping[str, Any]) -> protocol.Rules:
+    """Return the protocol's rules from `windows`, `settle` and `limits` of the config."""
+    return protocol.Rules(
+        preflight_s=config["windows"]["preflight_s"],
+        idle_s=config["windows"]["idle_s"],
+        rest_s=config["windows"]["rest_s"],
+        settle_limit=config["settle"]["limit"],
+        settle_s=config["settle"]["seconds"],
+        settle_cap_s=config["settle"]["cap_s"],
+        cpu_busy=config["limits"]["cpu_busy"],
+        foreign_cpu=config["limits"]["foreign_cpu"],
+        flag_only=config["limits"]["flag_only"],
+    )
+
+
+def actual_position(journal: Path, run: Run) -> int:
+    """Note the start of a run in the journal and return its place in the order, from 1."""
+    journal.mkdir(parents=True, exist_ok=True)
+    order = journal / "order.txt"
+    with open(order, "a+", encoding="utf-8") as file:
+        file.write(f"{run.model} {run.runtime} {run.kind} {run.repetition}\n")
+        file.flush()
+        file.seek(0)
+        return sum(1 for _ in file)
+
+
+def keep(record: Path, journal: Path) -> Path:
+    """Hard-link a finished record into the journal under its content's hash.
+
+    No rule owns the journal: Snakemake deletes an output before it makes it again, and a failed
+    repetition must not cost the record that was there.
+    """
+    journal.mkdir(parents=True, exist_ok=True)
+    kept = journal / f"{sha256_of(record)}.json"
+    if not kept.exists():
+        os.link(record, kept)
+    return kept
+
+
+def remaining(records: Path, runs: Sequence[Run], seconds: Sequence[float]) -> str:
+    """Return in words when the study will end, from the lengths of the runs measured so far."""
+    left = sum(
+        not (records / run.model / run.runtime / run.kind / f"{run.repetition}.json").exists()
+        for run in runs
+    )
+    if not seconds:
+        return f"{left} runs to go"
+    end = time.localtime(time.time() + left * sum(seconds) / len(seconds))
+    return f"{left} runs to go, measuring ends about {time.strftime('%H:%M', end)}"
+
+
+def measure(
+    run: Run,
+    runs: Sequence[Run],
+    config: Mapping[str, Any],
+    model: Path,
+    rows: Sequence[Mapping[str, Any]],
+    provided: Mapping[str, Any],
+    record_file: Path,
+    log_file: Path,
+    report: Report,
+) -> None:
+    """Measure one run and write its record; repeat an invalid one a bounded number of times.
+
+    `config` holds study, campaign, settings, windows, settle, limits, require, require_tier,
+    country_iso_code and options (the runtime's); `provided` are the runtime's facts from its
+    `provide`; `rows` are those of the model's prompts file.
+    """
+    end_with_workflow()
+    refuse_hidden_settings()
+    results = record_file.parents[4]
+    settings = settings_of(config["settings"], run.kind)
+    check_require(run.runtime, config["require"], settings)
+    check_agreement(results / "agreement" / f"{run.model}.json", run.runtime, settings)
+    with lock.measuring(report):
+        planned = runs.index(run) + 1
+        journal = results / "journal"
+        position = actual_position(journal, run)
+        seconds_file = journal / "seconds.txt"
+        done = [float(s) for s in seconds_file.read_text().split()] if seconds_file.exists() else []
+        head = f"run {planned} of {len(runs)}: {run.model}, {run.runtime}, {run.kind}"
+        report(f"{head}, block {run.repetition}; {remaining(record_file.parents[3], runs, done)}")
+        began = time.monotonic()
+        for attempt in range(1, config["limits"]["attempts"] + 1):
+            record = _attempt(run, config, model, rows, provided, log_file, settings, head, report)
+            record["position"] = {"planned": planned, "actual": position}
+            record["attempts"] = attempt
+            codes = ", ".join(code["code"] for code in record["validity"]["codes"])
+            if record["validity"]["valid"]:
+                break
+            kept = record_file.with_name(f"{run.repetition}.invalid-{attempt}.json")
+            write_json(kept, record)
+            report(f"{head}: attempt {attempt} is invalid ({codes}), kept as {kept}")
+        else:
+            raise UserError(
+                f"{head}: {config['limits']['attempts']} attempts, none valid ({codes}). "
+                "They are kept beside the records. Quiet the machine and run the command again."
+            )
+        write_json(record_file, record)
+        keep(record_file, journal)
+        with open(seconds_file, "a", encoding="utf-8") as file:
+            file.write(f"{time.monotonic() - began:.1f}\n")
+        report(
+            f"{head}: done in {time.monotonic() - began:.0f} s" + (f" ({codes})" if codes else "")
+        )
+
+
+def _attempt(
+    run: Run,
+    config: Mapping[str, Any],
+    model: Path,
+    rows: Sequence[Mapping[str, Any]],
+    provided: Mapping[str, Any],
+    log_file: Path,
+    settings: Settings,
+    head: str,
+    report: Report,
+) -> dict[str, Any]:
+    """Measure one run once and return its record, without position and attempts."""
+    runtime_class = load(run.runtime)
+    facts = next(row for row in rows if row["role"] == "model")
+    work_folder = log_file.with_suffix("")
+    work_folder.mkdir(parents=True, exist_ok=True)
+    runtime = runtime_class({**config["options"], "provided": dict(provided)}, work_folder)
+    keep_messages(work_folder / "codecarbon.log")
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        CounterMeter(powercap_counters() + nvml_counters()) as meter,
+    ):
+        instrument = Instrument(config["country_iso_code"], Path(scratch), meter)
+        require_tier(instrument.tier, instrument.tier_reason, config["require_tier"])
+        parts = protocol.run_once(
+            runtime,
+            Model(run.model, model, facts["file_sha256"]),
+            settings,
+            study_prompts(rows, run.kind),
+            rules_of(config),
+            instrument,
+            lambda: meter.unreadable,
+            lambda line: report(f"{head}: {line}"),
+            lambda texts: [len(ids) for ids in tokenize(model, texts, add_bos=False)],
+        )
+    machine = environment.machine_facts()
+    parts["environment"]["before"]["machine"] = machine
+    runtime_facts = parts.pop("runtime_facts")
+    return {
+        "schema": 1,
+        "study": config["study"],
+        "campaign": config["campaign"],
+        "model": {
+            "name": run.model,
+            "sha256": facts["file_sha256"],
+            "parameters": facts["parameters"],
+            "quantization": facts["quantization"],
+        },
+        "runtime": {
+            "name": run.runtime,
+            "label": runtime_class.LABEL,
+            "facts": runtime_facts,
+            "cannot_hold": sorted(runtime_class.CANNOT_HOLD),
+        },
+        "kind": run.kind,
+        "repetition": run.repetition,
+        "session": session_id(),
+        "protocol": facts["protocol"],
+        "settings": dataclasses.asdict(settings),
+        "instrument": instrument.facts(),
+        **parts,
+    }
