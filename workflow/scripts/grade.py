@@ -1,0 +1,17 @@
+"""Rule grade: a verdict for every task of one run."""
+
+from joules.files import read_json, write_json
+from joules.grading import grade_record, read_prompts
+from joules.humaneval import problems
+from joules.script import reporting
+
+if __name__ == "__main__":
+    with reporting(snakemake.log[0]) as report:
+        grade = grade_record(
+            read_json(snakemake.input["record"]),
+            read_prompts(snakemake.input["prompts"]),
+            problems(),
+            snakemake.threads,
+        )
+        write_json(snakemake.output[0], grade)
+        report(f"{grade['passed']} of {grade['total']} passed ({grade['sandbox']['mechanism']})")

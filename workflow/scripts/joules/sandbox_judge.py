@@ -1,0 +1,218 @@
+"""The judge's side of the sandbox: runs a test against a program that lives in another process.
+
+Loaded inside the sandbox: standard library only.
+"""
+
+import array
+import builtins
+import json
+import os
+import random
+import select
+import signal
+import socket
+import struct
+import time
+from typing import Any
+
+from joules import plain_data
+
+READY = b"confined"
+ENDED = struct.Struct("=idq")
+
+
+class HarnessError(BaseException):
+    """The sandbox itself failed; says nothing about the program."""
+
+
+class Stopped(BaseException):
+    """The program used up its time, ended, or broke the protocol: no more calls are possible."""
+
+    def __init__(self, verdict: str, reason: str) -> None:
+        """Keep the verdict and its reason."""
+        super().__init__(reason)
+        self.verdict, self.reason = verdict, reason
+
+
+class Raised(Exception):
+    """The program raised an exception that is not a built-in one."""
+
+
+class Session:
+    """One program under test: calls go out, plain data comes back, within the time limits."""
+
+    def __init__(self, link: socket.socket, job: dict[str, Any]) -> None:
+        """Have the zygote fork a solver, and wait until it has confined itself."""
+        self.link, self.job = link, job
+        self.start = time.perf_counter()
+        self.stopped: Stopped | None = None
+        self.raised = ""
+        solver_end, self.requests = os.pipe()
+        self.answers, answer_end = os.pipe()
+        for descriptor in (self.requests, self.answers):
+            os.set_blocking(descriptor, False)
+        rights = array.array("i", [solver_end, answer_end])
+        try:
+            link.sendmsg([b"F"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            self.solver = struct.unpack("=i", link.recv(4))[0]
+        except (OSError, struct.error) as error:
+            raise HarnessError("the zygote is gone") from error
+        finally:
+            os.close(solver_end)
+            os.close(answer_end)
+        self.clock = ((~self.solver) << 3) | 2
+
+    def _cpu_s(self) -> float:
+        try:
+            return time.clock_gettime(self.clock)
+        except OSError:
+            return 0.0
+
+    def _wait(self, reading: bool) -> None:
+        """Wait for the pipe. Raises Stopped when CPU time (decides) or wall time (guards) is up."""
+        while True:
+            wall = self.start + self.job["wall_s"] - time.perf_counter()
+            cpu = self.job["cpu_s"] - self._cpu_s()
+            if cpu <= 0:
+                raise Stopped("timeout", "cpu")
+            if wall <= 0:
+                raise Stopped("timeout", "wall")
+            pipes = ([self.answers], []) if reading else ([], [self.requests])
+            if any(select.select(*pipes, [], min(wall, max(cpu, 0.002)))):
+                return
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            self._wait(reading=True)
+            try:
+                chunk = os.read(self.answers, size - len(data))
+            except BlockingIOError:
+                continue
+            if not chunk:
+                raise Stopped("died", "")
+            data += chunk
+        return data
+
+    def receive(self) -> bytes:
+        """Return the solver's next message."""
+        size = struct.unpack("I", self._read(4))[0]
+        if not 1 <= size <= plain_data.MAX_BYTES + 1:
+            raise Stopped("failed", "broken answer")
+        return self._read(size)
+
+    def send(self, data: bytes) -> None:
+        """Send one message to the solver."""
+        data = struct.pack("I", len(data)) + data
+        while data:
+            self._wait(reading=False)
+            try:
+                data = data[os.write(self.requests, data[:65536]) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise Stopped("died", "") from None
+
+    def define(self) -> None:
+        """Send the program and wait until it is defined. Raises Stopped when that fails."""
+        try:
+            ready = self.receive()
+        except Stopped as stopped:
+            raise HarnessError("a solver did not start") from stopped
+        if ready != READY:
+            raise HarnessError("a solver could not confine itself")
+        program = {"program": self.job["program"], "entry_point": self.job["entry_point"]}
+        self.send(json.dumps(program).encode("ascii"))
+        answer = self.receive()
+        kind, text = answer[:1], answer[1:].decode("ascii", "replace")
+        if kind != b"R":
+            verdict = {b"S": "syntax", b"M": "memory"}.get(kind, "failed")
+            raise Stopped(verdict, "" if kind == b"M" else text)
+
+    def call(self, *arguments: Any) -> Any:
+        """Call the program's function; this is the `candidate` that a test receives."""
+        if self.stopped is not None:
+            raise self.stopped
+        try:
+            self.send(plain_data.dumps(arguments))
+            answer = self.receive()
+            if answer[:1] == b"M":
+                raise Stopped("memory", "")
+            if answer[:1] not in (b"V", b"E"):
+                raise Stopped("failed", "broken answer")
+        except Stopped as stopped:
+            self.stopped = stopped
+            raise
+        if answer[:1] == b"E":
+            self.raised = answer[1:].decode("ascii", "replace")
+            kind = getattr(builtins, self.raised, Raised)
+            plain = isinstance(kind, type) and issubclass(kind, Exception)
+            raise kind() if plain else Raised(self.raised)
+        try:
+            return plain_data.loads(answer[1:])
+        except plain_data.NotPlain as error:
+            self.stopped = Stopped("failed", "broken answer")
+            raise self.stopped from error
+
+    def end(self) -> tuple[int, float, int]:
+        """Have the solver killed; return wait status, CPU time in s and peak memory in bytes."""
+        os.close(self.requests)
+        os.close(self.answers)
+        try:
+            self.link.sendall(b"K")
+            return ENDED.unpack(self.link.recv(ENDED.size))
+        except (OSError, struct.error) as error:
+            raise HarnessError("the zygote is gone") from error
+
+
+def judge(link: socket.socket, job: dict[str, Any]) -> dict[str, Any]:
+    """Run one program against its test. Returns the verdict with its reason and its costs."""
+    names: dict[str, Any] = {"__name__": "judge"}
+    random.seed(0)
+    try:
+        exec(job["header"], names)
+        exec(job["test"], names)
+        check = names["check"]
+    except Exception as error:
+        raise HarnessError(f"the test itself cannot be run: {type(error).__name__}") from error
+    session = Session(link, job)
+    names[job["entry_point"]] = session.call
+    try:
+        session.define()
+        signal.setitimer(signal.ITIMER_REAL, job["wall_s"] + 1)
+        check(session.call)
+        verdict, reason = "passed", ""
+    except Stopped as stopped:
+        verdict, reason = stopped.verdict, stopped.reason
+    except MemoryError:
+        verdict, reason = "failed", "broken answer"
+    except Exception as error:
+        verdict, reason = "failed", session.raised or type(error).__name__
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        names.clear()
+    if session.stopped is not None:
+        verdict, reason = session.stopped.verdict, session.stopped.reason
+    status, cpu_s, max_rss_bytes = session.end()
+    if verdict == "died" and os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        verdict, reason = "crashed", signal.Signals(number).name
+        if number == signal.SIGXCPU:
+            verdict, reason = "timeout", "cpu"
+    elif verdict == "died":
+        verdict, reason = "failed", "ended without an answer"
+    if cpu_s >= job["cpu_s"] and verdict in ("passed", "crashed", "failed"):
+        verdict, reason = "timeout", "cpu"
+    return {
+        "id": job["id"],
+        "verdict": verdict,
+        "reason": ascii(reason)[1:-1][:160],
+        "cpu_s": cpu_s,
+        "wall_s": time.perf_counter() - session.start,
+        "max_rss_bytes": max_rss_bytes,
+    }
+
+
+def out_of_time(number: int, frame: object) -> None:
+    """Handle SIGALRM: a test spins on what the program answered."""
+    raise Stopped("timeout", "wall")

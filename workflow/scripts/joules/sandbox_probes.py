@@ -1,0 +1,249 @@
+"""Attempts to break out of the sandbox; every one must be refused before a program is graded.
+
+The text of this file is run as a program in the sandbox. Each attempt returns normally when it
+succeeded and raises when it was refused. `facts` holds what the parent prepared: see
+`joules.sandbox.self_test`. Standard library only.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import mmap
+import os
+import resource
+import socket
+import sys
+from typing import Any
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _must(result: int) -> None:
+    """Raise when a C call reports an error."""
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+def _read(path: str) -> None:
+    """Read a file to its end."""
+    with open(path, "rb") as file:
+        file.read()
+
+
+def _any(*attempts: Any) -> None:
+    """Run every attempt; raise only when all were refused."""
+    refused = 0
+    for attempt in attempts:
+        try:
+            attempt()
+        except (OSError, MemoryError, ValueError):
+            refused += 1
+    if refused == len(attempts):
+        raise OSError("refused")
+
+
+def connect_over_tcp(facts: dict[str, Any]) -> None:
+    """Reach a TCP port of this machine."""
+    socket.create_connection(("127.0.0.1", facts["port"]), 1).close()
+
+
+def connect_to_an_abstract_socket(facts: dict[str, Any]) -> None:
+    """Reach an abstract Unix socket, as of a desktop session's bus."""
+    socket.socket(socket.AF_UNIX).connect("\0" + facts["abstract"])
+
+
+def send_a_datagram_to_a_path(facts: dict[str, Any]) -> None:
+    """Reach a Unix datagram socket on disk, also through one end of a pair."""
+    _any(
+        lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"x", facts["socket"]),
+        lambda: socket.socketpair(type=socket.SOCK_DGRAM)[0].sendto(b"x", facts["socket"]),
+    )
+
+
+def read_a_file_outside(facts: dict[str, Any]) -> None:
+    """Read a file of the user, or Python's own executable, which bubblewrap would show."""
+    _any(lambda: _read(facts["canary"]), lambda: _read(sys.executable))
+
+
+def read_the_environment(facts: dict[str, Any]) -> None:
+    """See environment variables of the parent, or any of its own."""
+    if os.environ:
+        return
+    _any(
+        *(
+            lambda pid=pid: _read(f"/proc/{pid}/environ")
+            for pid in ("self", os.getppid(), facts["parent"])
+        )
+    )
+
+
+def write_a_file(facts: dict[str, Any]) -> None:
+    """Write, truncate or make a file anywhere."""
+    folders = ["/tmp", "/dev/shm", "/var/tmp", ".", os.path.dirname(os.__file__)]
+    names = [os.path.join(folder, facts["name"]) for folder in folders]
+    _any(
+        *(lambda name=name: open(name, "w").close() for name in names),
+        lambda: open(facts["canary"], "w").close(),
+        lambda: os.close(os.open(facts["canary"], os.O_RDONLY | os.O_TRUNC)),
+    )
+
+
+def change_metadata(facts: dict[str, Any]) -> None:
+    """Change mode, times or extended attributes of a file."""
+    canary = facts["canary"]
+    _any(
+        lambda: os.chmod(canary, 0o600),
+        lambda: os.utime(canary, (1, 1)),
+        lambda: os.setxattr(canary, "user.probe", b"1"),
+        lambda: _must(_libc.syscall(452, -100, canary.encode(), 0o600, 0)),
+    )
+
+
+def start_a_process(facts: dict[str, Any]) -> None:
+    """Fork by any of the system calls that can."""
+
+    def child_ends(pid: int) -> None:
+        if pid == 0:
+            os._exit(0)
+        _must(pid)
+
+    _any(
+        lambda: child_ends(os.fork()),
+        lambda: os.posix_spawn("/bin/true", ["true"], {}),
+        lambda: child_ends(_libc.fork()),
+    )
+
+
+def replace_the_process(facts: dict[str, Any]) -> None:
+    """Run another executable; when it works there is no answer, which counts as an escape."""
+    os.execv("/bin/true", ["true"])
+
+
+def signal_another_process(facts: dict[str, Any]) -> None:
+    """Signal the parent, the zygote, the group or everybody (signal 0 only asks)."""
+    _any(*(lambda pid=pid: os.kill(pid, 0) for pid in (os.getppid(), facts["parent"], 0, -1)))
+
+
+def trace_another_process(facts: dict[str, Any]) -> None:
+    """Attach to a process or read its memory."""
+    _any(
+        lambda: _must(_libc.ptrace(0x4206, os.getppid(), 0, 0)),
+        lambda: open(f"/proc/{os.getppid()}/mem", "rb").close(),
+        lambda: open("/proc/self/mem", "rb").close(),
+    )
+
+
+def have_the_kernel_send_signals(facts: dict[str, Any]) -> None:
+    """Direct a descriptor's signals at another process (F_SETOWN, F_SETSIG, O_ASYNC)."""
+    end, _ = os.pipe()
+    harmless = 23  # SIGURG, which is ignored by default
+    _any(
+        lambda: fcntl.fcntl(end, 10, harmless),
+        lambda: fcntl.fcntl(end, 8, os.getppid()),
+        lambda: fcntl.fcntl(end, fcntl.F_SETFL, os.O_NONBLOCK | 0x2000),
+    )
+
+
+def outlive_the_sandbox(facts: dict[str, Any]) -> None:
+    """Clear the parent-death signal, leave the session, or become traceable."""
+    _any(
+        lambda: _must(_libc.prctl(1, 0, 0, 0, 0)),
+        lambda: _must(_libc.prctl(4, 1, 0, 0, 0)),
+        os.setsid,
+    )
+
+
+def raise_a_limit(facts: dict[str, Any]) -> None:
+    """Lift the memory limit, or set any limit anew."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY:
+        return
+    _any(
+        lambda: resource.setrlimit(resource.RLIMIT_AS, (soft, hard)),
+        lambda: resource.prlimit(os.getpid(), resource.RLIMIT_AS, (soft, hard)),
+    )
+
+
+def use_more_memory_than_allowed(facts: dict[str, Any]) -> None:
+    """Allocate twice the limit."""
+    mmap.mmap(-1, 2 * facts["memory_bytes"]).close()
+
+
+def use_an_inherited_descriptor(facts: dict[str, Any]) -> None:
+    """Find a descriptor beside the standard streams and the pipe pair."""
+    _any(*(lambda number=number: os.fstat(number) for number in range(5, 64)))
+
+
+def have_a_capability(facts: dict[str, Any]) -> None:
+    """Keep a capability, or be able to gain one (no_new_privs unset)."""
+    if _libc.prctl(39, 0, 0, 0, 0) != 1:
+        return
+    sets = (ctypes.c_uint32 * 6)()
+    _must(_libc.syscall(facts["capget"], (ctypes.c_uint32 * 2)(0x20080522, 0), sets))
+    if not any(sets):
+        raise OSError("none left")
+
+
+def find_the_answers(facts: dict[str, Any]) -> None:
+    """Find a copy of HumanEval in anything that is readable."""
+    with contextlib.suppress(OSError):
+        return _read(facts["dataset"])
+    copies = []
+    for root in {os.path.dirname(os.__file__), "/lib", "/usr/lib", "/usr/local", "/"}:
+        for folder, folders, files in os.walk(root):
+            depth = folder.count(os.sep) - root.count(os.sep)
+            folders[:] = [name for name in folders if depth < 6 and name != "__pycache__"]
+            for name in files:
+                if "humaneval" in name.lower().replace("_", "").replace("-", ""):
+                    copies.append(os.path.join(folder, name))
+    _any(*(lambda path=path: _read(path) for path in copies))
+
+
+def use_a_kernel_back_door(facts: dict[str, Any]) -> None:
+    """Make a user name space, an io_uring, or a file in memory."""
+    _any(
+        lambda: _must(_libc.unshare(0x10000000)),
+        lambda: _must(_libc.syscall(425, 4, ctypes.create_string_buffer(120))),
+        lambda: os.close(os.memfd_create("probe")),
+    )
+
+
+ATTEMPTS = {
+    attempt.__name__: attempt
+    for attempt in (
+        connect_over_tcp,
+        connect_to_an_abstract_socket,
+        send_a_datagram_to_a_path,
+        read_a_file_outside,
+        read_the_environment,
+        write_a_file,
+        change_metadata,
+        start_a_process,
+        replace_the_process,
+        signal_another_process,
+        trace_another_process,
+        have_the_kernel_send_signals,
+        outlive_the_sandbox,
+        raise_a_limit,
+        use_more_memory_than_allowed,
+        use_an_inherited_descriptor,
+        have_a_capability,
+        find_the_answers,
+        use_a_kernel_back_door,
+    )
+}
+
+
+def probe(name: str, facts: dict[str, Any]) -> str:
+    """Return "refused" when the attempt raised an ordinary error, else "escaped"."""
+    try:
+        ATTEMPTS[name](facts)
+    except (OSError, MemoryError, ValueError):
+        return "refused"
+    return "escaped"
+
+
+def spin(name: str, facts: dict[str, Any]) -> str:
+    """Use CPU time without end."""
+    while True:
+        pass

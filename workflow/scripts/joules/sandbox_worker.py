@@ -1,0 +1,280 @@
+"""The inside of the sandbox: a judge that holds the tests, a zygote and one solver per program.
+
+The judge forks the zygote before it reads any job, so neither the zygote nor the solvers forked
+from it ever hold the text of a test. A solver confines itself, says so, and only then receives its
+program, through a pipe of its own. It answers the judge's calls with plain data and is killed.
+Started by `joules.sandbox` as a script; speaks length-prefixed JSON on its standard streams.
+Standard library only.
+"""
+
+import array
+import gc
+import importlib
+import io
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import struct
+import sys
+import types
+import warnings
+from typing import Any
+
+# The folder of this file becomes the package joules, so that its modules are found by that name
+# and its module statistics does not hide the standard library's.
+sys.modules["joules"] = types.ModuleType("joules")
+sys.modules["joules"].__path__ = [os.path.dirname(os.path.abspath(__file__))]
+from joules import confinement, plain_data, sandbox_judge, seccomp  # noqa: E402
+
+REQUESTS, ANSWERS = 3, 4
+JUDGE_MEMORY_BYTES = 4 << 30
+# What solutions use is imported once, before the forks.
+USUAL_MODULES = (
+    "bisect collections copy datetime decimal functools hashlib heapq itertools math operator "
+    "re statistics string typing"
+)
+
+
+def read_exactly(descriptor: int, size: int) -> bytes | None:
+    """Read `size` bytes, or None at the end of the stream."""
+    data = b""
+    while len(data) < size:
+        chunk = os.read(descriptor, size - len(data))
+        if not chunk:
+            return None
+        data += chunk
+    return data
+
+
+def read_frame(descriptor: int) -> bytes | None:
+    """Read one length-prefixed message, or None at the end of the stream."""
+    head = read_exactly(descriptor, 4)
+    return None if head is None else read_exactly(descriptor, struct.unpack("I", head)[0])
+
+
+def write_frame(descriptor: int, data: bytes) -> None:
+    """Write one length-prefixed message."""
+    data = struct.pack("I", len(data)) + data
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def confine(config: dict[str, Any]) -> None:
+    """Confine this process for good; its children inherit it. Raises CannotConfine or OSError."""
+    abi, (readable, listable) = config["landlock_abi"], config["paths"]
+    confinement.drop_capabilities()
+    confinement.restrict_files(readable, listable, ["/dev/null"], abi)
+    seccomp.install(seccomp.starter_filter(os.uname().machine, abi))
+
+
+class Silence(io.TextIOBase):
+    """Standard output of a solver: takes everything and keeps nothing."""
+
+    def write(self, text: str, /) -> int:
+        """Drop the text."""
+        return len(text)
+
+    def writable(self) -> bool:
+        """Tell that writing works."""
+        return True
+
+
+class NoInput(io.TextIOBase):
+    """Standard input of a solver: reading fails."""
+
+    def read(self, size: int | None = -1, /) -> str:
+        """Raise OSError."""
+        raise OSError("there is no standard input")
+
+    readline = read  # type: ignore[assignment]
+
+    def readable(self) -> bool:
+        """Tell that this is an input."""
+        return True
+
+
+def become_solver(
+    config: dict[str, Any], descriptors: list[int], inherited: dict[str, Any]
+) -> None:
+    """Confine this fresh child and tell the judge. Leaves only the two pipe ends open."""
+    os.setsid()
+    confinement.die_with_parent(inherited["zygote"])
+    high = [os.dup2(descriptor, 100 + i) for i, descriptor in enumerate(descriptors)]
+    null = os.open("/dev/null", os.O_RDWR)
+    scope = None if inherited["scope"] is None else os.dup2(inherited["scope"], 102)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.dup2(high[0], REQUESTS)
+    os.dup2(high[1], ANSWERS)
+    os.closerange(5, 102)
+    os.closerange(103, 256)
+    if scope is not None:
+        confinement.enter_ruleset(scope)
+    os.closerange(5, 256)
+    cpu_s = int(-(-config["cpu_s"] // 1))
+    confinement.set_limits(config["memory_bytes"], cpu_s, inherited["threads"])
+    inherited["filter"].install()
+    os.environ.clear()
+    sys.argv[:] = [""]
+    random.seed(0)
+    write_frame(ANSWERS, sandbox_judge.READY)
+
+
+def run_solver() -> None:
+    """Define the program, then answer one call after another until the pipe closes.
+
+    Answers: S (does not compile), M (out of memory), E + class name (raised), R (ready),
+    V + plain data (value).
+    """
+    request = read_frame(REQUESTS)
+    if request is None:
+        return
+    job = json.loads(request)
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = Silence()  # type: ignore[misc,assignment]
+    sys.stdin = sys.__stdin__ = NoInput()  # type: ignore[misc,assignment]
+    module = types.ModuleType("program")
+    sys.modules["program"] = module
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        code = compile(job["program"], "<program>", "exec")
+    except Exception as error:
+        write_frame(ANSWERS, b"S" + describe(error))
+        return
+    try:
+        exec(code, module.__dict__)
+        function = module.__dict__[job["entry_point"]]
+    except MemoryError:
+        write_frame(ANSWERS, b"M")
+        return
+    except BaseException as error:
+        write_frame(ANSWERS, b"E" + describe(error))
+        return
+    write_frame(ANSWERS, b"R")
+    while (request := read_frame(REQUESTS)) is not None:
+        try:
+            answer = b"V" + plain_data.dumps(function(*plain_data.loads(request)))
+        except MemoryError:
+            answer = b"M"
+        except BaseException as error:
+            answer = b"E" + describe(error)
+        write_frame(ANSWERS, answer)
+
+
+def describe(error: BaseException) -> bytes:
+    """Name an exception: its class, and the module for a missing one.
+
+    Messages are left out: they can hold addresses, and equal completions must give equal verdicts.
+    """
+    name = type(error).__name__[:80]
+    if isinstance(error, ModuleNotFoundError) and isinstance(error.name, str):
+        name += f" {error.name[:80]}"
+    return ascii(name)[1:-1].encode("ascii")
+
+
+def run_zygote(config: dict[str, Any], link: socket.socket) -> None:
+    """Fork a solver for each request and end it when told. Sees neither programs nor tests."""
+    try:
+        inherited = {
+            "zygote": os.getpid(),
+            "scope": confinement.scope_ruleset(config["landlock_abi"]),
+            "threads": confinement.thread_limit(),
+            "filter": seccomp.SolverFilter(os.uname().machine),
+        }
+        confine(config)
+    except (confinement.CannotConfine, OSError) as problem:
+        link.sendall(str(problem).encode())
+        return
+    gc.collect()
+    gc.freeze()
+    link.sendall(sandbox_judge.READY)
+    while True:
+        message, ancillary, _, _ = link.recvmsg(1, socket.CMSG_LEN(8))
+        if not message:
+            return
+        descriptors = array.array("i")
+        for _, _, data in ancillary:
+            descriptors.frombytes(data[:8])
+        solver = os.fork()
+        if solver == 0:
+            try:
+                become_solver(config, list(descriptors), inherited)
+                run_solver()
+            finally:
+                os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        link.sendall(struct.pack("=i", solver))
+        if not link.recv(1):
+            return
+        os.kill(solver, signal.SIGKILL)
+        _, status, usage = os.wait4(solver, 0)
+        cpu_s = usage.ru_utime + usage.ru_stime
+        link.sendall(sandbox_judge.ENDED.pack(status, cpu_s, usage.ru_maxrss * 1024))
+
+
+def main() -> None:
+    """Fork the zygote, confine this process, then judge one job after another."""
+    jobs, results, null = os.dup(0), os.dup(1), os.open("/dev/null", os.O_RDWR)
+    config = json.loads(read_frame(jobs) or b"{}")
+    config["paths"] = confinement.readable_paths()
+    warnings.simplefilter("ignore")
+    for name in USUAL_MODULES.split():
+        importlib.import_module(name)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    be_first_when_memory_runs_out()
+    link, zygote_end = socket.socketpair()
+    judge_pid = os.getpid()
+    confinement.die_with_parent(config["parent"] or os.getppid())
+    if os.fork() == 0:
+        try:
+            confinement.die_with_parent(judge_pid)
+            os.close(jobs)
+            os.close(results)
+            link.close()
+            for standard in (0, 1, 2):
+                os.dup2(null, standard)
+            run_zygote(config, zygote_end)
+        finally:
+            os._exit(0)
+    zygote_end.close()
+    link.settimeout(30)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (JUDGE_MEMORY_BYTES, JUDGE_MEMORY_BYTES))
+        confine(config)
+        seccomp.SolverFilter(os.uname().machine).install()
+        told = link.recv(1000)
+        error = "" if told == sandbox_judge.READY else told.decode() or "the zygote is gone"
+    except (confinement.CannotConfine, OSError) as problem:
+        error = str(problem)
+    write_frame(results, json.dumps({"error": error}).encode("ascii"))
+    if error:
+        return
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    signal.signal(signal.SIGALRM, sandbox_judge.out_of_time)
+    gc.freeze()
+    while (message := read_frame(jobs)) is not None:
+        job = json.loads(message)
+        try:
+            result = sandbox_judge.judge(link, job)
+        except (sandbox_judge.HarnessError, OSError) as problem:
+            result = {"id": job["id"], "verdict": "harness_error", "reason": ascii(str(problem))}
+        write_frame(results, json.dumps(result).encode("ascii"))
+        if result["verdict"] == "harness_error":
+            return
+
+
+def be_first_when_memory_runs_out() -> None:
+    """Ask the kernel to end this process tree before any other when the machine has no memory."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("1000")
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    main()
