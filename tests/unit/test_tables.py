@@ -1,0 +1,227 @@
+"""Tables from record, grade and agreement files."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import synthetic
+
+from joules.errors import UserError
+from joules.schedule import Run
+from joules.tables import (
+    RUNS,
+    TASKS,
+    WINDOWS,
+    run_row,
+    summary,
+    tabulate,
+    write_csv,
+    write_parquet,
+)
+
+
+@pytest.fixture
+def study(tmp_path):
+    return synthetic.write_study(tmp_path, blocks=2)
+
+
+def tables_of(study, **changes):
+    return tabulate(study.records, study.grades, study.agreements, study.config | changes)
+
+
+def change(path, **keys):
+    """Change values of a JSON file; `a__b` is the key b inside a."""
+    value = json.loads(path.read_text())
+    for name, new in keys.items():
+        *parents, last = name.split("__")
+        part = value
+        for parent in parents:
+            part = part[parent]
+        part[last] = new
+    path.write_text(json.dumps(value))
+
+
+def record_of(study, kind="task"):
+    return next(path for path in study.records if kind in path.parts)
+
+
+def test_every_synthetic_record_obeys_the_schema(tmp_path):
+    study = synthetic.write_study(tmp_path, kinds=("task", "control", "fixed", "quality"), blocks=1)
+    for path in study.records:
+        synthetic.validator().validate(json.loads(path.read_text()))
+
+
+def test_a_row_holds_what_the_record_says(study):
+    record = json.loads(record_of(study).read_text())
+    row = run_row(record, synthetic.make_grade(record), grams_per_kwh=268)
+    tasks = next(window for window in record["windows"] if window["name"] == "tasks")
+    assert row["energy_j"] == tasks["energy_j"]["cpu"]
+    assert row["idle_power_w"] == pytest.approx(synthetic.IDLE_POWER_W)
+    assert row["resident_power_w"] == pytest.approx(synthetic.IDLE_POWER_W + 0.5)
+    net_j = row["energy_j"] - synthetic.IDLE_POWER_W * row["duration_s"]
+    assert row["net_energy_j"] == pytest.approx(net_j)
+    tokens = sum(task["generated_tokens"] for task in record["tasks"])
+    assert row["energy_j_per_token"] == pytest.approx(row["energy_j"] / tokens)
+    assert row["gco2e"] == pytest.approx(row["energy_j"] / 3.6e6 * 268)
+    assert (row["load_energy_j"], row["load_duration_s"]) == (16, 2)
+    assert row["gpu_energy_j"] is None
+    assert set(row) == set(RUNS.names)
+
+
+def test_a_run_without_a_correct_answer_has_no_energy_per_correct_answer(study):
+    record = json.loads(record_of(study).read_text())
+    row = run_row(record, synthetic.make_grade(record, pass_share=0) | {"passed": 0}, 268)
+    assert row["energy_j_per_correct"] is None and row["pass_at_1"] == 0
+
+
+def test_tasks_and_gaps_add_up_to_the_run(study):
+    tables = tables_of(study)
+    cell = ["model", "runtime", "kind", "block"]
+    tasks_j = tables.tasks.groupby(cell)["energy_j"].sum()
+    runs = tables.runs.set_index(cell)
+    total_j = tasks_j + runs["gap_share"] * runs["energy_j"]
+    assert total_j.to_numpy() == pytest.approx(runs["energy_j"].to_numpy(), rel=1e-6)
+
+
+def test_tables_are_sorted_and_complete(study):
+    tables = tables_of(study)
+    cell = ["model", "runtime", "kind", "block"]
+    assert tables.runs[cell].equals(tables.runs[cell].sort_values(cell))
+    assert (len(tables.runs), len(tables.tasks), len(tables.windows)) == (12, 120, 72)
+    frames = (tables.runs, tables.tasks, tables.windows)
+    for frame, schema in zip(frames, (RUNS, TASKS, WINDOWS), strict=True):
+        assert list(frame.columns) == schema.names
+    order = tables.tasks.groupby(cell)["order"].agg(list)
+    assert all(places == list(range(1, 11)) for places in order)
+
+
+def test_files_in_another_order_give_the_same_bytes(study, tmp_path):
+    written = []
+    for turn, step in (("one", 1), ("two", -1)):
+        tables = tabulate(
+            study.records[::step], study.grades[::step], study.agreements[::step], study.config
+        )
+        folder = tmp_path / turn
+        write_parquet(folder / "runs.parquet", tables.runs, RUNS)
+        write_parquet(folder / "tasks.parquet", tables.tasks, TASKS)
+        write_parquet(folder / "windows.parquet", tables.windows, WINDOWS)
+        write_csv(folder / "runs.csv", tables.runs)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert written[0] == written[1] and len(written[0]) == 4
+
+
+def test_a_table_survives_the_way_through_its_file(study, tmp_path):
+    tables = tables_of(study)
+    write_parquet(tmp_path / "runs.parquet", tables.runs, RUNS)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "runs.parquet"), tables.runs)
+
+
+def test_numbers_in_csv_have_nine_digits_and_lines_end_alike(study, tmp_path):
+    write_csv(tmp_path / "a.csv", pd.DataFrame({"x": [1 / 3, None], "n": [1, 2]}))
+    assert (tmp_path / "a.csv").read_bytes() == b"x,n\n0.333333333,1\n,2\n"
+
+
+def test_an_invalid_run_is_kept_and_marked(tmp_path):
+    bad = Run("parrot-1m", "ollama", "task", 1)
+    runs = tables_of(synthetic.write_study(tmp_path, blocks=2, invalid=[bad])).runs
+    marked = runs[~runs["valid"]]
+    assert marked[list(bad._fields[:3])].to_numpy().tolist() == [list(bad[:3])]
+    assert marked["validity_codes"].tolist() == ["foreign_cpu"]
+
+
+def test_fixed_runs_need_no_grade_and_others_do(tmp_path):
+    study = synthetic.write_study(tmp_path, kinds=("task", "fixed"), blocks=1)
+    graded = [path for path in study.grades if "fixed" not in path.parts]
+    runs = tabulate(study.records, graded, study.agreements, study.config).runs
+    assert runs.loc[runs["kind"] == "fixed", "passed"].isna().all()
+    with pytest.raises(UserError, match=r"has no grade.*grades/"):
+        tabulate(study.records, graded[1:], study.agreements, study.config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("protocol", "chat-prefill", "the protocol"),
+        ("study", "other", "the study"),
+        ("model__sha256", "0" * 64, "model file's sha256"),
+        ("settings__threads", 7, "the settings"),
+        ("instrument__tier", "estimated", "the energy tier"),
+        ("instrument__modules_sha256", "0" * 64, "the version of the instrument"),
+    ],
+)
+def test_records_that_must_not_be_mixed_are_refused_by_name(study, key, value, words):
+    odd = study.records[5]
+    change(odd, **{key: value})
+    with pytest.raises(UserError, match=words) as caught:
+        tables_of(study)
+    assert str(odd) in str(caught.value)
+
+
+def test_a_mix_of_instruments_is_let_through_where_the_config_states_it(study):
+    change(study.records[5], instrument__modules_sha256="0" * 64)
+    runs = tables_of(study, mixed_instruments="state").runs
+    assert runs["instrument_sha256"].nunique() == 2
+
+
+def test_other_prompts_under_the_same_problem_are_refused(study):
+    path = record_of(study)
+    record = json.loads(path.read_text())
+    record["tasks"][3]["prompt_sha256"] = "0" * 64
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="the problems and prompts"):
+        tables_of(study)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("model", "x"), ("kind", "fixed"), ("repetition", 9), ("total", 3)]
+)
+def test_a_grade_of_another_record_is_refused_by_file(study, key, value):
+    change(study.grades[2], **{key: value})
+    with pytest.raises(UserError) as caught:
+        tables_of(study)
+    assert str(study.grades[2]) in str(caught.value)
+
+
+def test_a_grade_of_other_tasks_is_refused(study):
+    grade = json.loads(study.grades[0].read_text())
+    grade["tasks"][0]["task_id"] = "HumanEval/999"
+    study.grades[0].write_text(json.dumps(grade))
+    with pytest.raises(UserError, match="HumanEval/999"):
+        tables_of(study)
+
+
+def test_a_record_in_the_wrong_place_is_refused(study):
+    first, second = study.records[:2]
+    shutil.copy(first, second)
+    with pytest.raises(UserError, match="holds the run"):
+        tables_of(study)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"passed": False, "problems": ["ollama: HumanEval/3 is empty"]}, "HumanEval/3 is empty"),
+        ({"runtimes": ["ollama"]}, "llama_cpp was not compared"),
+        ({"model": "another"}, "No agreement for the model"),
+    ],
+)
+def test_a_failed_or_missing_agreement_is_refused(study, keys, words):
+    change(study.agreements[0], **keys)
+    with pytest.raises(UserError, match=words):
+        tables_of(study)
+
+
+def test_one_model_is_summarised_from_its_own_files_alone(study):
+    records, grades, agreement = (
+        [path for path in paths if "parrot-3m" in str(path)]
+        for paths in (study.records, study.grades, study.agreements)
+    )
+    table = summary(tabulate(records, grades, agreement[0], study.config).runs, "parrot-3m")
+    assert set(table["model"]) == {"parrot-3m"}
+    assert table["runs"].tolist() == table["valid_runs"].tolist() == [2, 2, 2]
+    runs = tables_of(study).runs
+    cell = (runs["model"] == "parrot-3m") & (runs["runtime"] == "ollama")
+    expected = runs.loc[cell & (runs["kind"] == "task"), "energy_j_per_token"].mean()
+    chosen = table[(table["runtime"] == "ollama") & (table["kind"] == "task")]
+    assert chosen["mean_energy_j_per_token"].item() == pytest.approx(expected)

@@ -1,0 +1,99 @@
+# Needs records, grades and agreements, from this study or from an archive. Leaves tables,
+# statistics and claims. Everything here is a pure function of its input: no model, no meter.
+# Each rule names its script and modules as inputs, so that an edit runs it again.
+
+
+rule tabulate:
+    """Put all runs, tasks and windows into tables; refuse what must not be compared."""
+    input:
+        records=records_of("records"),
+        grades=records_of("grades"),
+        agreements=agreements(),
+        code=modules("tabulate", "tables"),
+    output:
+        runs="<results>/tables/runs.parquet",
+        tasks="<results>/tables/tasks.parquet",
+        windows="<results>/tables/windows.parquet",
+        runs_csv="<results>/tables/runs.csv",
+    log:
+        "<logs>/tabulate.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        config=analysing(),
+    script:
+        "../scripts/tabulate.py"
+
+
+rule summarise_model:
+    """Summarise one model's runs, its controls included, and nothing else."""
+    input:
+        records=records_of_model,
+        grades=grades_of_model,
+        agreements=agreement_of_model,
+        code=modules("summarise_model", "tables"),
+    output:
+        "<results>/models/{model}/summary.csv",
+    log:
+        "<logs>/summarise_model/{model}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        config=analysing(),
+    script:
+        "../scripts/summarise_model.py"
+
+
+rule compare:
+    """Compare the runtimes block by block, and each control with its runtime."""
+    input:
+        runs="<results>/tables/runs.parquet",
+        tasks="<results>/tables/tasks.parquet",
+        agreements=agreements(),
+        code=modules("compare", "tables", "statistics", "descriptives", "claims"),
+    output:
+        cells="<results>/statistics/cells.csv",
+        comparisons="<results>/statistics/comparisons.csv",
+        quality="<results>/statistics/quality.csv",
+        phases="<results>/statistics/phases.csv",
+        drift="<results>/statistics/drift.csv",
+    log:
+        "<logs>/compare.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        config=analysing(),
+    script:
+        "../scripts/compare.py"
+
+
+rule claim:
+    """State every number of the article, and what may be said of it."""
+    input:
+        runs="<results>/tables/runs.parquet",
+        records=records_of("records"),
+        agreements=agreements(),
+        cells="<results>/statistics/cells.csv",
+        comparisons="<results>/statistics/comparisons.csv",
+        quality="<results>/statistics/quality.csv",
+        phases="<results>/statistics/phases.csv",
+        drift="<results>/statistics/drift.csv",
+        code=modules("claim", "claims", "statistics"),
+    output:
+        "<results>/claims.json",
+    log:
+        "<logs>/claim.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        config=analysing(),
+    script:
+        "../scripts/claim.py"
+
+
+rule tables:
+    """The tables of all runs and the summary of each model."""
+    input:
+        rules.tabulate.output,
+        rules.compare.output,
+        collect("<results>/models/{model}/summary.csv", model=config["models"]),

@@ -1,0 +1,299 @@
+"""Block-level statistics of energy per generated token: tests, intervals, equivalence, power.
+
+The run is the experimental unit, the block the pair: tests use one number per run, its energy
+divided by its generated tokens, and work on d = log(a) - log(b) of the two runs of a block.
+Tests of tasks instead of runs would find differences that are not there (pseudo-replication:
+Hurlbert, Ecological Monographs 54, 1984). All estimators are those of scipy, statsmodels and
+pingouin; tables in and out are pandas frames. A number that the data cannot give is NaN or None.
+"""
+
+import dataclasses
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pingouin
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from joules.errors import UserError
+
+ALPHA = 0.05
+MARGIN = 0.05  # of equivalence: CodeCarbon's ratios err by 3 % (1 SD) against a wall meter
+POWER = 0.90
+# All sign flips are enumerated, so that p is exact, when 2^n is not above this (n <= 16).
+RESAMPLES = 99_999
+METRIC = "energy_j_per_token"
+Values = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def smallest_p(blocks: int) -> float:
+    """Return the smallest two-sided p that a sign-flip test of `blocks` pairs can give."""
+    return min(1.0, 2.0 / 2.0**blocks)
+
+
+LEAST_BLOCKS = next(n for n in itertools.count(1) if smallest_p(n) < ALPHA)  # 6
+
+
+def number_or_none(compute: Callable[[], Any]) -> float | None:
+    """Return what `compute` gives as a float, or None where the data cannot give it."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            value = float(compute())
+        except (ValueError, ZeroDivisionError, FloatingPointError, np.linalg.LinAlgError):
+            return None
+    return value if math.isfinite(value) else None
+
+
+def numeric(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose columns of numbers and None are columns of floats with NaN."""
+    for name in frame.columns:
+        values = frame[name]
+        texts = any(isinstance(value, str) for value in values)
+        if pd.api.types.is_object_dtype(values) and not texts:
+            frame[name] = values.astype(float)
+    return frame
+
+
+def mean_interval(values: Sequence[float] | Values) -> tuple[float | None, float | None]:
+    """Return the 95 % t interval of the mean; (None, None) for fewer than two values."""
+    array = np.asarray(values, dtype=float)
+    if len(array) < 2 or not np.isfinite(array).all():
+        return None, None
+    if np.ptp(array) == 0:
+        return float(array[0]), float(array[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of near-identical values
+        interval = stats.ttest_1samp(array, 0.0).confidence_interval(1 - ALPHA)
+    return float(interval.low), float(interval.high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """The blocks in which both runs are valid and of one session, and those left out.
+
+    Attributes:
+        blocks: numbers of the paired blocks; `a` and `b` hold J/token in this order.
+        split: blocks whose two runs are of different sessions, hence of different conditions.
+        invalid: blocks in which a run is invalid or missing.
+    """
+
+    blocks: list[int]
+    a: Values
+    b: Values
+    split: list[int]
+    invalid: list[int]
+
+
+def _arm(runs: pd.DataFrame, model: str, runtime: str, kind: str) -> pd.DataFrame:
+    chosen = (runs["model"] == model) & (runs["runtime"] == runtime) & (runs["kind"] == kind)
+    return runs[chosen].set_index("block")[["valid", "session", METRIC]]
+
+
+def paired_blocks(
+    runs: pd.DataFrame, model: str, a: str, b: str, *, kind_a: str = "task", kind_b: str = "task"
+) -> Pairs:
+    """Return the pairs of runs of the runtimes `a` and `b`, one per block.
+
+    Raises UserError when a paired run has no positive energy per token: it has no logarithm.
+    """
+    left = _arm(runs, model, a, kind_a).add_suffix("_a")
+    both = left.join(_arm(runs, model, b, kind_b).add_suffix("_b"), how="outer")
+    both = both.sort_index()
+    valid = both["valid_a"].eq(True) & both["valid_b"].eq(True)
+    same = both["session_a"] == both["session_b"]
+    used = both[valid & same]
+    values = [used[f"{METRIC}_{side}"].to_numpy(dtype=float) for side in "ab"]
+    for runtime, kind, energies in zip((a, b), (kind_a, kind_b), values, strict=True):
+        if not (np.isfinite(energies) & (energies > 0)).all():
+            block = used.index[~(np.isfinite(energies) & (energies > 0))][0]
+            raise UserError(
+                f"The run {model}/{runtime}/{kind}/{block} has no positive energy per token. "
+                "Each valid run needs one. Look at its tasks window: an instrument that gives "
+                "nothing, or answers without tokens. Mend that and measure the run again."
+            )
+    return Pairs(
+        blocks=[int(block) for block in used.index],
+        a=values[0],
+        b=values[1],
+        split=[int(block) for block in both.index[valid & ~same]],
+        invalid=[int(block) for block in both.index[~valid]],
+    )
+
+
+def _mean(values: Values, axis: int = -1) -> Any:
+    return np.mean(values, axis=axis)
+
+
+def compare_pair(
+    a: Sequence[float] | Values, b: Sequence[float] | Values, margin: float = MARGIN
+) -> dict[str, Any]:
+    """Compare two runtimes by one value per block, in the same order of blocks.
+
+    `ratio` is that of geometric means, a over b; its interval is the 95 % t interval of the mean
+    of d. `p_value` is the two-sided sign-flip test of the mean of d, exact up to 16 blocks.
+    `p_equivalence` is the larger p of two one-sided t tests against `margin` (Schuirmann, J.
+    Pharmacokinetics and Biopharmaceutics 15, 1987). Hedges' g takes the arms as independent.
+    `minimum_ratio` is the smallest ratio above 1 that this spread and number of blocks would show
+    with power 0.9 (None below 6 blocks, which can show none); `n_for_margin` the blocks that a
+    ratio of 1 + margin needs. Other p's are for sensitivity and not corrected.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    n = len(a)
+    names = (
+        *("ratio", "ratio_low", "ratio_high", "p_value", "p_equivalence", "hedges_g"),
+        *("cliffs_delta", "p_shapiro", "p_welch", "p_mannwhitney", "p_wilcoxon", "p_levene"),
+        *("minimum_ratio", "n_for_margin"),
+    )
+    result: dict[str, Any] = {"n_blocks": n} | dict.fromkeys(names)
+    if n == 0:
+        return result
+    log_a, log_b = np.log(a), np.log(b)
+    d = log_a - log_b
+    result["ratio"] = float(np.exp(d.mean()))
+    if n == 1:
+        return result
+    low, high = mean_interval(d)
+    if low is not None and high is not None:
+        result["ratio_low"], result["ratio_high"] = math.exp(low), math.exp(high)
+    result["p_value"] = float(
+        stats.permutation_test(
+            (d,),
+            _mean,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            rng=np.random.default_rng(0),
+        ).pvalue
+    )
+    spread = float(np.std(d, ddof=1))
+    if spread == 0:  # the t tests divide by it
+        result["p_equivalence"] = 0.0 if abs(d[0]) < math.log1p(margin) else 1.0
+    else:
+        result["p_equivalence"] = number_or_none(
+            lambda: pingouin.tost(log_a, log_b, bound=np.log1p(margin), paired=True)["pval"].iloc[0]
+        )
+    result["hedges_g"] = number_or_none(lambda: pingouin.compute_effsize(a, b, eftype="hedges"))
+    rank = stats.mannwhitneyu(a, b)
+    result["cliffs_delta"] = float(2 * rank.statistic / n**2 - 1)  # Cliff, Psych. Bull. 114, 1993
+    result["p_mannwhitney"] = float(rank.pvalue)
+    result["p_welch"] = number_or_none(lambda: stats.ttest_ind(a, b, equal_var=False).pvalue)
+    result["p_wilcoxon"] = number_or_none(lambda: stats.wilcoxon(a, b).pvalue)
+    if n >= 3 and spread > 0:  # Shapiro-Wilk is defined from 3 values on
+        result["p_shapiro"] = number_or_none(lambda: stats.shapiro(d).pvalue)
+        result["p_levene"] = number_or_none(lambda: stats.levene(a, b, center="median").pvalue)
+    result |= power_facts(spread, n, margin)
+    return result
+
+
+def power_facts(spread: float, n: int, margin: float = MARGIN) -> dict[str, Any]:
+    """Return what n blocks can show and how many `margin` needs, from the SD of d (paired t)."""
+    solve = TTestPower().solve_power
+    options = {"alpha": ALPHA, "power": POWER, "alternative": "two-sided"}
+    least = needed = None
+    if spread > 0:
+        if n >= LEAST_BLOCKS:
+            effect = number_or_none(lambda: solve(effect_size=None, nobs=n, **options))
+            least = None if effect is None else math.exp(effect * spread)
+        wanted = math.log1p(margin) / spread
+        blocks = number_or_none(lambda: np.squeeze(solve(effect_size=wanted, nobs=None, **options)))
+        # The solver gives nothing where fewer than 3 would do; the sign-flip test needs 6.
+        needed = max(LEAST_BLOCKS, math.ceil(blocks or 0))
+    return {"minimum_ratio": least, "n_for_margin": needed}
+
+
+def holm(p_values: Iterable[float | None]) -> list[float | None]:
+    """Return p-values adjusted by Holm (Scandinavian J. of Statistics 6, 1979) as one family.
+
+    None stays None and is no member of the family. statsmodels' default is another method.
+    """
+    given = [None if p is None or math.isnan(p) else float(p) for p in p_values]
+    members = [p for p in given if p is not None]
+    adjusted = iter(multipletests(members, ALPHA, method="holm")[1] if members else [])
+    return [None if p is None else float(next(adjusted)) for p in given]
+
+
+def verdict(p_holm: float | None, p_equivalence_holm: float | None) -> str:
+    """Return the verdict from both corrected p's; a test that could not be made shows nothing."""
+    different = p_holm is not None and p_holm < ALPHA
+    equivalent = p_equivalence_holm is not None and p_equivalence_holm < ALPHA
+    if different:
+        return "different but within margin" if equivalent else "different"
+    return "equivalent within margin" if equivalent else "inconclusive"
+
+
+def runtime_order(runs: pd.DataFrame) -> list[str]:
+    """Return the runtimes, the one that the null control repeats first, then by name."""
+    control = set(runs.loc[runs["kind"] == "control", "runtime"])
+    return sorted(set(runs["runtime"]), key=lambda name: (name not in control, name))
+
+
+def _friedman(runs: pd.DataFrame, model: str, runtimes: Sequence[str]) -> float | None:
+    """Return Friedman's omnibus p over blocks complete in one session; None below 3 runtimes."""
+    own = runs[(runs["model"] == model) & (runs["kind"] == "task") & runs["valid"]]
+    blocks = own.pivot(index="block", columns="runtime", values=METRIC).reindex(
+        columns=list(runtimes)
+    )
+    blocks = blocks[own.groupby("block")["session"].nunique().reindex(blocks.index) == 1].dropna()
+    if len(runtimes) < 3 or len(blocks) < 2:
+        return None
+    return number_or_none(lambda: stats.friedmanchisquare(*blocks.to_numpy().T).pvalue)
+
+
+def compare(
+    runs: pd.DataFrame, runtimes: Sequence[str] | None = None, margin: float = MARGIN
+) -> pd.DataFrame:
+    """Return all comparisons: every pair of runtimes per model, and the null controls.
+
+    Families for Holm's correction: the differences of all pairs and models; their equivalence
+    tests; the controls (each of the two likewise). The control compares the runs of a runtime
+    with its own second runs in the same blocks, by the same code: its true ratio is 1.
+    """
+    order = list(runtimes or runtime_order(runs))
+    rows = []
+    for model in sorted(set(runs["model"])):
+        own = runs[runs["model"] == model]
+        present = [
+            runtime
+            for runtime in order
+            if ((own["runtime"] == runtime) & (own["kind"] == "task")).any()
+        ]
+        omnibus = _friedman(runs, model, present)
+        wanted = [(a, b, "task") for a, b in itertools.combinations(present, 2)]
+        repeated = sorted(set(own.loc[own["kind"] == "control", "runtime"]))
+        wanted += [(runtime, runtime, "control") for runtime in repeated]
+        for a, b, kind in wanted:
+            pairs = paired_blocks(own, model, a, b, kind_b=kind)
+            rows.append(
+                {"model": model, "runtime_a": a, "runtime_b": b, "kind": kind}
+                | compare_pair(pairs.a, pairs.b, margin)
+                | {
+                    "p_friedman": omnibus if kind == "task" else None,
+                    "split_blocks": ";".join(map(str, pairs.split)),
+                    "invalid_blocks": ";".join(map(str, pairs.invalid)),
+                    "tier": str(own["tier"].iloc[0]),
+                }
+            )
+    for kind in ("task", "control"):
+        family = [row for row in rows if row["kind"] == kind]
+        for name in ("p_value", "p_equivalence"):
+            corrected = f"{name.removesuffix('_value')}_holm"
+            for row, p in zip(family, holm(row[name] for row in family), strict=True):
+                row[corrected] = p
+    for row in rows:
+        row["verdict"] = verdict(row["p_holm"], row["p_equivalence_holm"])
+    return numeric(pd.DataFrame(rows, columns=COMPARISON_COLUMNS))
+
+
+COMPARISON_COLUMNS = [
+    *("model", "runtime_a", "runtime_b", "kind", "n_blocks", "ratio", "ratio_low", "ratio_high"),
+    *("p_value", "p_holm", "p_equivalence", "p_equivalence_holm", "verdict", "hedges_g"),
+    *("cliffs_delta", "p_shapiro", "p_welch", "p_mannwhitney", "p_wilcoxon", "p_levene"),
+    *("p_friedman", "minimum_ratio", "n_for_margin", "split_blocks", "invalid_blocks", "tier"),
+]

@@ -1,0 +1,14 @@
+"""Rule summarise_model: one model's runs in one small table."""
+
+from joules.script import reporting
+from joules.tables import summary, tabulate, write_csv
+
+if __name__ == "__main__":
+    with reporting(snakemake.log[0]):
+        tables = tabulate(
+            snakemake.input["records"],
+            snakemake.input["grades"],
+            snakemake.input["agreements"],
+            snakemake.params["config"],
+        )
+        write_csv(snakemake.output[0], summary(tables.runs, snakemake.wildcards.model))
