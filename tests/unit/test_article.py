@@ -1,0 +1,650 @@
+"""Tests of joules.article with claims made for the purpose; pandoc and typst are the real ones."""
+
+import copy
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+import yaml
+from matplotlib.figure import Figure
+
+from joules.article import (
+    Article,
+    bibliography_keys,
+    citation_keys,
+    front_matter,
+    render,
+    write_article,
+)
+from joules.errors import UserError
+from joules.files import write_json
+from joules.typesetting import typeset
+from joules.wording import cell_text, p_value, percent, significant
+
+PAPER = Path(__file__).parents[2] / "paper"
+FIGURES = [
+    "cover",
+    "energy_per_token",
+    "ratios",
+    "energy_per_task",
+    "energy_per_correct",
+    "energy_against_quality",
+    "energy_by_window",
+    "order",
+]
+SECTIONS = [
+    "Introduction",
+    "Relevant Literature",
+    "Methodology",
+    "Results",
+    "Discussion",
+    "Limitations",
+    "Conclusion",
+    "Reproducibility",
+]
+MODELS = ["deepseek-coder-6.7b-instruct", "qwen2.5-coder-7b-instruct", "codellama-7b", "mistral-7b"]
+RUNTIMES = {
+    "ollama": "Ollama",
+    "llama_cpp": "llama-cpp-python",
+    "llama_server": "llama-server",
+    "mistralrs": "mistral.rs",
+    "openvino": "OpenVINO GenAI",
+    "gpt4all": "GPT4All",
+    "ctranslate2": "CTranslate2",
+    "vllm": "vLLM",
+}
+
+
+def make_claims(
+    models: int = 2,
+    runtimes: int = 2,
+    tier: str = "estimated",
+    demonstration: bool = True,
+    verdict: str = "inconclusive",
+    ratio: float = 0.9,
+) -> dict[str, Any]:
+    """Return the content of a claims.json as joules.claims writes it, with invented numbers."""
+    model_names = [f"parrot-{n + 1}m" for n in range(models)] if demonstration else MODELS[:models]
+    runtime_names = list(RUNTIMES)[:runtimes]
+    blocks = 5 if demonstration else 10
+    claims: dict[str, dict[str, Any]] = {}
+
+    def add(claim_id: str, value: Any, unit: str = "", low: Any = None, high: Any = None) -> None:
+        claims[claim_id] = {
+            "value": value,
+            "unit": unit,
+            "low": low,
+            "high": high,
+            "n": blocks,
+            "tier": tier,
+            "source": f"statistics/cells.csv {claim_id}",
+        }
+
+    for (m, model), (r, runtime) in itertools.product(
+        enumerate(model_names), enumerate(runtime_names)
+    ):
+        cell = f"cell.{model}.{runtime}"
+        per_token = 0.412 * (1 + m) * (1 + r / 10)
+        add(f"{cell}.energy_j_per_token", per_token, "J", per_token * 0.98, per_token * 1.02)
+        for name, value, unit in [
+            ("energy_j_per_task", per_token * 151, "J"),
+            ("energy_j_per_correct", None if m == 1 and r == 0 else per_token * 260, "J"),
+            ("tokens_per_s", 1234.5 / (1 + m), "tokens/s"),
+            ("power_w", 45.6, "W"),
+            ("duration_s", 812.0, "s"),
+            ("passed", 97, ""),
+            ("graded", 164, ""),
+            ("truncated_share", 0.12, ""),
+            ("aborted_share", 0.0, ""),
+            ("gco2e_per_1000_tasks", 4.6, "g"),
+            ("generated_tokens", 24_764, ""),
+            ("cv", 0.013, ""),
+            ("energy_j", 9876.5, "J"),
+            ("load_energy_j", 31.2, "J"),
+            ("load_duration_s", 1.9, "s"),
+            ("idle_power_w", 12.3, "W"),
+            ("resident_power_w", 12.9, "W"),
+            ("dram_share", None, ""),
+            ("prefill_share", 0.07, ""),
+            ("gap_share", 0.01, ""),
+        ]:
+            add(f"{cell}.{name}", value, unit)
+        add(f"{cell}.pass_at_1", 97 / 164, "", 0.515, 0.664)
+    for model, (a, b) in itertools.product(model_names, itertools.combinations(runtime_names, 2)):
+        pair = f"pair.{model}.{a}.{b}"
+        add(f"{pair}.ratio", ratio, "", ratio * 0.97, ratio * 1.03)
+        for name, value in {
+            "p_value": 0.002,
+            "p_holm": 0.0625 if demonstration else 0.012,
+            "p_equivalence": 0.4,
+            "p_equivalence_holm": 0.8,
+            "verdict": verdict,
+            "n_blocks": blocks,
+            "hedges_g": -1.2,
+            "cliffs_delta": -0.8,
+            "minimum_ratio": 1.021,
+            "n_for_margin": 7,
+            "same_text_share": 0.74,
+            "both_pass": 90,
+            "only_a": 7,
+            "only_b": 5,
+            "neither": 62,
+            "p_mcnemar": 0.774,
+        }.items():
+            add(f"{pair}.{name}", value)
+    for model in model_names:
+        add(f"control.{model}.ratio", 1.004, "", 0.98, 1.03)
+        for name, value in {
+            "p_value": 0.7,
+            "p_holm": 1.0,
+            "verdict": "equivalent within margin" if tier == "measured" else "inconclusive",
+            "n_blocks": blocks,
+        }.items():
+            add(f"control.{model}.{name}", value)
+    may_claim = tier == "measured" and not demonstration
+    return {
+        "study": {
+            "name": "demo" if demonstration else "study",
+            "campaign": "demo" if demonstration else "study-2026-lab",
+            "demonstration": demonstration,
+            "tier": tier,
+            "tier_reason": {
+                "measured": "The processor's package counters were read.",
+                "sampled": "The GPU has no energy counter; its power was read.",
+                "estimated": "This machine has no energy counter that can be read.",
+            }[tier],
+            "models": [
+                {
+                    "name": name,
+                    "parameters": 1_100_000 if demonstration else 6_740_000_000,
+                    "quantization": "Q8_0" if demonstration else "Q4_K_M",
+                    "sha256": f"{index}" * 64,
+                    "prompt_style": "completion" if demonstration else "chat",
+                }
+                for index, name in enumerate(model_names)
+            ],
+            "runtimes": [
+                {
+                    "name": name,
+                    "label": RUNTIMES[name],
+                    "version": "0.24.0" if name == "ollama" else "0.3.36",
+                    "cannot_hold": ["ignore_eos"] if name == "ollama" else [],
+                    "unobservable": ["temperature"],
+                    "facts": {"llama_cpp_commit": "ec98e2002", "simd": "AVX2 | AVX512 = 1"},
+                }
+                for name in runtime_names
+            ],
+            "control_runtime": "ollama",
+            "kinds": ["task", "control"],
+            "blocks": blocks,
+            "problems": 164,
+            "runs": models * (runtimes + 1) * blocks,
+            "valid_runs": models * (runtimes + 1) * blocks - 1,
+            "invalid_runs": [
+                {
+                    "model": model_names[0],
+                    "runtime": "ollama",
+                    "kind": "task",
+                    "block": 3,
+                    "codes": ["foreign_cpu"],
+                }
+            ],
+            "machine": {"cpu": "Example CPU @ 2.10 GHz", "cores": 2, "virtualisation": "kvm"},
+            "settings": {
+                "context_length": 2048,
+                "threads": 1,
+                "temperature": 0,
+                "ignore_eos": False,
+                "flash_attention": False,
+            },
+            "software": {"codecarbon": "3.3.2", "snakemake": "9.27.1", "python": "3.11.7"},
+            "measured_on": "2026-11-25",
+            "max_tokens": 256,
+            "carbon": {"grams_per_kwh": 268, "country_iso_code": "NLD", "source": "ember2024"},
+        },
+        "permission": {
+            "energy_difference": may_claim,
+            "reason": "Energy was measured and the blocks suffice."
+            if may_claim
+            else "Energy was not measured by counters.",
+            "smallest_p": 2 / 2**blocks,
+        },
+        "claims": claims,
+    }
+
+
+def make_article(**arguments: Any) -> Article:
+    """Return an Article of invented claims with all figures."""
+    published = yaml.safe_load((PAPER / "published-2025.yaml").read_text(encoding="utf-8"))
+    return Article(make_claims(**arguments), published, [f"{name}.svg" for name in FIGURES])
+
+
+DEMONSTRATION: dict[str, Any] = {}
+MEASURED: dict[str, Any] = {
+    "models": 4,
+    "tier": "measured",
+    "demonstration": False,
+    "verdict": "different",
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "demonstration": DEMONSTRATION,
+    "measured": MEASURED,
+    "sampled": MEASURED | {"tier": "sampled"},
+    "estimated": MEASURED | {"tier": "estimated"},
+    "measured demonstration": {"tier": "measured"},
+    "inconclusive": MEASURED | {"verdict": "inconclusive"},
+    "equivalent": MEASURED | {"verdict": "equivalent within margin", "ratio": 1.01},
+    "one model, eight runtimes": MEASURED | {"models": 1, "runtimes": 8},
+    "three runtimes": MEASURED | {"models": 3, "runtimes": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    """Return the rendered Markdown of every variant."""
+    return {name: render(make_article(**kind), PAPER) for name, kind in VARIANTS.items()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the folders of two builds of the demonstration article from the same inputs."""
+    folders = []
+    for number in (1, 2):
+        root = tmp_path_factory.mktemp(f"build{number}")
+        build(root, make_claims())
+        folders.append(root / "article")
+    return folders
+
+
+def build(root: Path, claims: dict[str, Any]) -> None:
+    """Write claims and stand-in figures below `root`, then article.md, .html and .pdf."""
+    for folder in ("figures", "article"):
+        (root / folder).mkdir(exist_ok=True)
+    figure = Figure(figsize=(7, 2))
+    figure.subplots().plot([1, 2, 3])
+    with matplotlib.rc_context({"svg.hashsalt": "article"}):
+        for name in FIGURES:
+            figure.savefig(root / "figures" / f"{name}.svg", metadata={"Date": None})
+            figure.savefig(root / "figures" / f"{name}.pdf", metadata={"CreationDate": None})
+    write_json(root / "claims.json", claims)
+    markdown = root / "article" / "article.md"
+    figures = [root / "figures" / f"{name}.svg" for name in FIGURES]
+    write_article(root / "claims.json", figures, PAPER, markdown)
+    typeset(markdown, PAPER, markdown.with_suffix(".html"), markdown.with_suffix(".pdf"))
+
+
+def results_of(text: str) -> str:
+    """Return the Results section of the template or of a rendered article."""
+    return text.split("\n## Results\n")[1].split("\n## Discussion\n")[0]
+
+
+def captions_of(text: str) -> list[str]:
+    """Return the captions of all figures and tables with numbers of this study."""
+    figures = re.findall(r"^!\[(.*)\]\(\.\./figures/", text, flags=re.MULTILINE)
+    return figures + re.findall(r"^: (.*)$", results_of(text), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_article_has_all_sections_in_order(texts: dict[str, str], name: str) -> None:
+    headings = re.findall(r"^## (.*)$", texts[name], flags=re.MULTILINE)
+    assert headings == [*SECTIONS, "Appendix", "References"]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_no_section_is_empty_and_no_gap_is_left(texts: dict[str, str], name: str) -> None:
+    for section in re.split(r"^## ", texts[name], flags=re.MULTILINE)[1:-1]:
+        assert len(section.split()) > 50, section.splitlines()[0]
+    assert "TODO" not in texts[name]
+    assert "..." not in texts[name]
+    assert "  |  " not in texts[name]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_headings_and_tables_stand_in_paragraphs_of_their_own(
+    texts: dict[str, str], name: str
+) -> None:
+    lines = texts[name].splitlines()
+    for before, line in itertools.pairwise(lines):
+        assert not re.search(r"[^#\s].*#{2,3} ", line), line
+        if line.startswith(("#", "![", ": ", "**", "> **")):
+            assert not before.strip(), f"{before!r} runs into {line!r}"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_row_of_a_table_has_as_many_cells_as_its_heading(
+    texts: dict[str, str], name: str
+) -> None:
+    for block in texts[name].split("\n\n"):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
+        assert len(widths) <= 1, block
+
+
+def test_no_digit_is_typed_into_the_results() -> None:
+    """Names of figures and expressions are taken out; `pass@1` and `CO₂e` come as variables."""
+    template = (PAPER / "article.md.j2").read_text(encoding="utf-8")
+    results = results_of(template)
+    strings = re.findall(r'"([^"]*)"', results)
+    typed = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", "", results, flags=re.DOTALL)
+    assert len(typed.split()) > 200
+    assert re.findall(r"[0-9].{0,30}", typed) == []
+    for string in strings:
+        assert not re.search(r"[0-9]", string) or string in ("gco2e_per_1000_tasks", "pass_at_1"), (
+            string
+        )
+
+
+def test_every_number_of_the_results_follows_the_claims() -> None:
+    claims = make_claims()
+    before = results_of(render(make_article(), PAPER))
+    changed = copy.deepcopy(claims)
+    for claim in changed["claims"].values():
+        for key in ("value", "low", "high"):
+            if isinstance(claim[key], (int, float)):
+                claim[key] = 7
+    published = yaml.safe_load((PAPER / "published-2025.yaml").read_text(encoding="utf-8"))
+    after = render(Article(changed, published, FIGURES), PAPER)
+    rows = [row for row in results_of(after).splitlines() if row.startswith("| parrot")]
+    numbers = [
+        number
+        for row in rows
+        for number in re.findall(r"\d[\d.,]*", re.sub(r"parrot-\dm|pass@1", "", row))
+    ]
+    assert numbers
+    assert {float(number.strip(",.")) for number in numbers} <= {7.0, 700.0}
+    assert results_of(after) != before
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_citation_has_an_entry(texts: dict[str, str], name: str) -> None:
+    bibtex = (PAPER / "references.bib").read_text(encoding="utf-8")
+    assert citation_keys(texts[name]) <= bibliography_keys(bibtex)
+
+
+def test_every_entry_of_the_bibliography_is_cited(texts: dict[str, str]) -> None:
+    bibtex = (PAPER / "references.bib").read_text(encoding="utf-8")
+    assert citation_keys(texts["demonstration"]) == bibliography_keys(bibtex)
+
+
+def test_a_citation_without_an_entry_is_refused_by_name() -> None:
+    article = make_article()
+    article.study["carbon"] = article.study["carbon"] | {"source": "nobody1900"}
+    with pytest.raises(UserError, match="nobody1900"):
+        render(article, PAPER)
+
+
+def test_an_unknown_claim_is_refused_by_name() -> None:
+    article = make_article()
+    del article.claims["control.parrot-1m.ratio"]  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"control\.parrot-1m\.ratio"):
+        render(article, PAPER)
+
+
+def test_an_unknown_name_in_the_template_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "article.md.j2").write_text("{{ nonsense }}")
+    with pytest.raises(UserError, match="nonsense"):
+        render(make_article(), tmp_path)
+
+
+def test_a_figure_that_was_not_made_is_refused_by_name() -> None:
+    article = make_article()
+    article.figures.remove("order")
+    with pytest.raises(UserError, match="'order'"):
+        render(article, PAPER)
+
+
+def test_claims_without_a_part_are_refused() -> None:
+    with pytest.raises(UserError, match="permission"):
+        Article({"study": {}, "claims": {}}, {})
+
+
+def test_the_article_has_the_date_of_the_data_and_the_front_matter_of_the_draft() -> None:
+    lines = front_matter(make_article(), PAPER)
+    metadata = yaml.safe_load(lines.split("---\n")[1])
+    assert metadata["date"] == "25/11/2026"
+    assert metadata["draft_date"] == "19/02/2025"
+    assert metadata["title"] == (
+        "Comparing the energy efficiency of different LLM inference runtimes"
+    )
+    assert metadata["author"].startswith("Victor Hornet, Elena Mihalache")
+    assert {"image", "summary"} <= metadata.keys()
+
+
+def test_a_study_without_a_date_is_refused() -> None:
+    article = make_article()
+    article.study["measured_on"] = "yesterday"
+    with pytest.raises(UserError, match="yesterday"):
+        front_matter(article, PAPER)
+
+
+@pytest.mark.parametrize("name", ["demonstration", "estimated"])
+def test_modelled_energy_is_called_so_on_the_first_page_and_in_every_caption(
+    texts: dict[str, str], name: str
+) -> None:
+    first_page, _ = texts[name].split("## Introduction")
+    assert "Energy is modelled, not measured." in first_page
+    assert "No energy difference is claimed." in first_page
+    captions = captions_of(texts[name])
+    assert len(captions) >= 15
+    for caption in captions:
+        assert "modelled, not measured" in caption
+
+
+@pytest.mark.parametrize("name", ["demonstration", "measured demonstration"])
+def test_the_demonstration_says_what_it_cannot_show(texts: dict[str, str], name: str) -> None:
+    first_page, _ = texts[name].split("## Introduction")
+    assert "This is the demonstration study." in first_page
+    assert "smallest possible p-value is 0.0625, so no difference can be shown" in first_page
+    assert "trained on the test set: their quality scores mean nothing" in first_page
+    for caption in captions_of(texts[name]):
+        assert "Demonstration study" in caption
+        assert "0.0625" in caption
+        assert "trained on the test set" in caption
+
+
+def test_a_measured_study_has_no_such_caveat(texts: dict[str, str]) -> None:
+    for words in ("modelled", "emonstration study.**", "trained on the test set"):
+        assert words not in texts["measured"]
+
+
+def test_a_permitted_difference_is_stated_with_its_evidence(texts: dict[str, str]) -> None:
+    results = results_of(texts["measured"])
+    assert (
+        "deepseek-coder-6.7b-instruct: Ollama needs 10\u00a0% less energy per token than "
+        "llama-cpp-python (ratio 0.900, 95\u00a0% interval [0.873, 0.927], adjusted p 0.012)."
+    ) in results
+
+
+def test_the_runtime_with_the_smaller_energy_is_named_whichever_comes_first() -> None:
+    text = render(make_article(**MEASURED | {"ratio": 1.25}), PAPER)
+    assert "llama-cpp-python needs 20\u00a0% less energy per token than Ollama" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["demonstration", "estimated", "measured demonstration", "sampled"]
+)
+def test_without_permission_no_runtime_is_said_to_need_less(
+    texts: dict[str, str], name: str
+) -> None:
+    assert not re.search(r"needs \S+ % less|needs \S+\u00a0% less", texts[name])
+    assert "We make no claim about which runtime needs less energy." in texts[name]
+    table = [row for row in results_of(texts[name]).splitlines() if row.startswith("| ")]
+    assert not any(re.search(r"\| (different|equivalent)", row) for row in table)
+
+
+def test_a_single_pair_that_may_not_be_claimed_is_not() -> None:
+    article = make_article(**MEASURED)
+    for claim_id, claim in article.claims.items():
+        claim["claimable"] = not claim_id.startswith("pair.mistral-7b.")  # type: ignore[index]
+    text = render(article, PAPER)
+    assert "mistral-7b: no claim is made about Ollama and llama-cpp-python." in text
+    assert "codellama-7b: Ollama needs" in text
+
+
+def test_inconclusive_is_never_called_no_difference(texts: dict[str, str]) -> None:
+    text = texts["inconclusive"]
+    assert "The comparison is inconclusive" in text
+    assert "No comparison is conclusive." in text
+    for wrong in ("no difference was found", "no significant difference", "the same energy"):
+        assert wrong not in text.lower()
+
+
+def test_equivalence_is_stated_as_equivalence(texts: dict[str, str]) -> None:
+    assert "are equivalent within 5\u00a0% (ratio 1.010" in texts["equivalent"]
+
+
+def test_a_negligible_difference_is_called_so() -> None:
+    text = render(make_article(**MEASURED | {"verdict": "different but within margin"}), PAPER)
+    assert "a difference within the margin that is practically negligible" in text
+
+
+def test_the_first_page_and_the_conclusion_name_the_runtime_that_needs_less(
+    texts: dict[str, str],
+) -> None:
+    finding = (
+        "Ollama needs 10\u00a0% less energy per token than llama-cpp-python with "
+        "deepseek-coder-6.7b-instruct, qwen2.5-coder-7b-instruct, codellama-7b and mistral-7b."
+    )
+    assert finding in texts["measured"].split("## Introduction")[0]
+    assert finding in texts["measured"].split("## Discussion")[1].split("## Limitations")[0]
+    assert finding in texts["measured"].split("## Conclusion")[1]
+
+
+def test_findings_keep_opposite_directions_and_verdicts_apart() -> None:
+    article = make_article(**MEASURED)
+    for model, verdict, ratio in (
+        ("qwen2.5-coder-7b-instruct", "different", 1.25),
+        ("codellama-7b", "inconclusive", 0.99),
+        ("mistral-7b", "equivalent within margin", 1.01),
+    ):
+        for name, value in (("verdict", verdict), ("ratio", ratio)):
+            claim = article.claims[f"pair.{model}.ollama.llama_cpp.{name}"]
+            claim["value"] = value  # type: ignore[index]
+    assert article.findings() == [
+        "Ollama needs 10\u00a0% less energy per token than llama-cpp-python with "
+        "deepseek-coder-6.7b-instruct.",
+        "llama-cpp-python needs 20\u00a0% less energy per token than Ollama with "
+        "qwen2.5-coder-7b-instruct.",
+        "The comparison of Ollama and llama-cpp-python is inconclusive with codellama-7b.",
+        "Ollama and llama-cpp-python are equivalent within 5\u00a0% with mistral-7b.",
+    ]
+
+
+def test_many_comparisons_are_counted_instead_of_listed(texts: dict[str, str]) -> None:
+    text = texts["one model, eight runtimes"]
+    assert "different, 28 of 28" in text
+    assert "less energy per token than" not in text
+
+
+def test_each_pair_and_cell_has_a_row(texts: dict[str, str]) -> None:
+    results = results_of(texts["three runtimes"])
+    for model in MODELS[:3]:
+        for a, b in itertools.combinations(list(RUNTIMES.values())[:3], 2):
+            assert results.count(f"| {model} | {a} / {b} |") == 3
+        for runtime in list(RUNTIMES.values())[:3]:
+            assert results.count(f"| {model} | {runtime} |") == 4
+
+
+def test_a_model_without_a_correct_answer_has_no_energy_per_correct_answer(
+    texts: dict[str, str],
+) -> None:
+    assert "| parrot-2m | Ollama | none | 4.60 |" in texts["demonstration"]
+
+
+def test_deepseek_is_motivated_whether_it_was_run_or_not(texts: dict[str, str]) -> None:
+    for text in texts.values():
+        introduction = text.split("## Introduction")[1].split("## Relevant")[0]
+        assert "DeepSeek is a model that we find essential to include" in introduction
+    assert "The study reported here includes a DeepSeek model." in texts["measured"]
+    assert "bundles no DeepSeek model" in texts["demonstration"]
+
+
+def test_the_published_numbers_are_those_of_2025(texts: dict[str, str]) -> None:
+    for row in (
+        "| CodeLlama-7b-Instruct | 0.385 | 0.086 | 125.45 | 44.60 |",
+        "| DeepSeek-R1-Distill-Qwen-7B | 0.582 | 0.073 | 175.44 | 14.32 |",
+        "| Mistral-7B-Instruct-v0.3 | 0.684 | 0.123 | 174.30 | 16.86 |",
+        "| Qwen2.5-7B-Instruct | 0.499 | 0.097 | 151.57 | 35.68 |",
+    ):
+        assert row in texts["demonstration"]
+
+
+def test_the_invalid_runs_are_listed(texts: dict[str, str]) -> None:
+    assert "| parrot-1m | ollama | task | 3 | foreign\\_cpu | no |" in texts["demonstration"]
+
+
+@pytest.mark.parametrize("suffix", ["md", "html", "pdf"])
+def test_two_builds_give_identical_bytes(built: list[Path], suffix: str) -> None:
+    first, second = (folder / f"article.{suffix}" for folder in built)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_markdown_holds_no_unresolved_citation(built: list[Path]) -> None:
+    text = (built[0] / "article.md").read_text(encoding="utf-8")
+    assert not re.search(r"\[@", text)
+    for anchor in set(re.findall(r"\(#(ref-\w+)\)", text)):
+        assert f'id="{anchor}"' in text
+
+
+def test_the_html_needs_no_other_file(built: list[Path]) -> None:
+    page = (built[0] / "article.html").read_text(encoding="utf-8")
+    assert page.count("<figcaption") >= len(FIGURES) - 1 + 10
+    for source in re.findall(r'(?:src|<link[^>]*href)="([^"]{0,40})', page):
+        assert source.startswith("data:"), source
+
+
+def test_the_pdf_is_dated_by_the_data(built: list[Path]) -> None:
+    assert b"D:20261125" in (built[0] / "article.pdf").read_bytes()
+
+
+def test_a_missing_figure_stops_the_pdf_with_a_plain_error(
+    built: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "article").mkdir()
+    article = tmp_path / "article" / "article.md"
+    article.write_bytes((built[0] / "article.md").read_bytes())
+    with pytest.raises(UserError, match="figures"):
+        typeset(article, PAPER, tmp_path / "a.html", tmp_path / "a.pdf")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "none"),
+        (0, "0"),
+        (0.385, "0.385"),
+        (0.00412, "0.00412"),
+        (0.09996, "0.100"),
+        (9.996, "10.0"),
+        (12.34, "12.3"),
+        (125.45, "125"),
+        (1234.5, "1,230"),
+        (-0.5, "-0.500"),
+        (0.0000412, "4.12 × 10⁻⁵"),
+    ],
+)
+def test_numbers_have_three_significant_digits(value: float | None, text: str) -> None:
+    assert significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0625, "0.0625"), (0.0004, "< 0.001"), (1.0, "1"), (0.5, "0.5"), (None, "none")],
+)
+def test_p_values_are_printed_as_such(value: float | None, text: str) -> None:
+    assert p_value(value) == text
+
+
+def test_a_share_is_printed_as_a_percentage() -> None:
+    assert percent(0.123) == "12\u00a0%"
+    assert percent(0.05) == "5\u00a0%"
+    assert percent(None) == "none"
+
+
+def test_text_in_a_table_cell_cannot_break_the_table() -> None:
+    assert cell_text("AVX2 | a_b\nc") == r"AVX2 \| a\_b c"
+    assert cell_text(None) == "not recorded"
+    assert cell_text({"source": "rapl", "files": []}) == "source rapl"

@@ -1,0 +1,49 @@
+# Needs the claims and the figures. Leaves the article as Markdown, as one HTML file and as a PDF.
+# The text is in paper/. No rule here needs a model or a meter.
+
+
+rule write_article:
+    """Fill the article's template with claims and figures, and resolve its citations."""
+    input:
+        claims="<results>/claims.json",
+        figures=collect("<results>/figures/{figure}.svg", figure=FIGURES),
+        paper=[
+            "paper/article.md.j2",
+            "paper/metadata.yaml",
+            "paper/references.bib",
+            "paper/published-2025.yaml",
+            "paper/style/numeric.csl",
+        ],
+        code=modules("write_article", "article", "wording"),
+    output:
+        "<results>/article/article.md",
+    log:
+        "<logs>/write_article.log",
+    conda:
+        "../../envs/article.yaml"
+    script:
+        "../scripts/write_article.py"
+
+
+rule typeset:
+    """Set the article for the screen, as one file, and for paper."""
+    input:
+        article="<results>/article/article.md",
+        figures=collect(
+            "<results>/figures/{figure}.{suffix}", figure=FIGURES, suffix=["svg", "pdf"]
+        ),
+        style=[
+            "paper/style/article.html",
+            "paper/style/article.css",
+            "paper/style/article.typ",
+        ],
+        code=modules("typeset", "typesetting"),
+    output:
+        html="<results>/article/article.html",
+        pdf="<results>/article/article.pdf",
+    log:
+        "<logs>/typeset.log",
+    conda:
+        "../../envs/article.yaml"
+    script:
+        "../scripts/typeset.py"

@@ -1,0 +1,362 @@
+"""The article: numbers from the claims into a template, the outcome as Markdown.
+
+No number of a result is typed into the template. It asks for claims by id, and an id that is not
+there is an error. The words follow the data: `modelled` where nothing was measured, `inconclusive`
+where the data decide nothing, and no claim where the claims file does not permit one.
+
+Jinja2 renders and pandoc resolves the citations. Equal inputs give equal bytes: nothing here reads
+a clock.
+"""
+
+import datetime
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pypandoc
+import yaml
+
+from joules.errors import UserError
+from joules.files import read_json, write_atomic
+from joules.wording import NOTHING, cell_text, listed, p_value, percent, significant, words
+
+RATIO_DECIMALS = 3
+TIER_WORDS = {"measured": "measured", "sampled": "sampled", "estimated": "modelled"}
+# What the renderer needs of `study` beyond the claims' contract, and what it prints without it.
+STUDY_DEFAULTS: dict[str, Any] = {
+    "confidence": 0.95,
+    "margin": 0.05,
+    "alpha": 0.05,
+    "invalid_runs": [],
+    "planned_runs": None,
+    "unsettled_runs": None,
+    "instrument": {},
+}
+MODEL_DEFAULTS = {"sha256": "", "license": "", "source": "", "prompt_style": ""}
+RUNTIME_DEFAULTS: dict[str, Any] = {
+    "version": "",
+    "cannot_hold": [],
+    "unobservable": [],
+    "facts": {},
+}
+# Terms of the field with a digit in them; the Results section of the template holds none.
+TERMS = {"pass_at_1": "pass@1", "co2e": "CO₂e"}
+CITATION = re.compile(r"(?<![\w.])-?@([a-z][a-z0-9]*)")
+RESOLVED_MARKDOWN = (
+    "markdown-citations-fenced_divs-bracketed_spans-fenced_code_attributes"
+    "-header_attributes-smart-simple_tables-multiline_tables-grid_tables-raw_attribute"
+)
+
+
+class Article:
+    """The functions and variables that the template sees, all from one claims file.
+
+    `claims` is the content of claims.json, `published` that of published-2025.yaml, `figures` the
+    paths of the figures that exist. Raises UserError when a part of `claims` is missing.
+    """
+
+    def __init__(
+        self,
+        claims: Mapping[str, Any],
+        published: Mapping[str, Any],
+        figures: Iterable[str | Path] = (),
+    ) -> None:
+        missing = [key for key in ("study", "permission", "claims") if key not in claims]
+        if missing:
+            raise UserError(
+                f"The claims lack {', '.join(missing)}. The article needs study, permission and "
+                "claims. Run the rule `claim` again."
+            )
+        self.study: dict[str, Any] = STUDY_DEFAULTS | dict(claims["study"])
+        self.study["models"] = [MODEL_DEFAULTS | dict(model) for model in self.study["models"]]
+        software = dict(self.study["software"])
+        facts = software.pop("runtimes", {})
+        self.study["software"] = software
+        self.study["runtimes"] = [
+            RUNTIME_DEFAULTS | {"facts": facts.get(one["name"], {})} | dict(one)
+            for one in self.study["runtimes"]
+        ]
+        self.permission: Mapping[str, Any] = claims["permission"]
+        self.claims: Mapping[str, Mapping[str, Any]] = claims["claims"]
+        self.published = published
+        self.figures = {Path(path).stem for path in figures}
+
+    def claim(self, claim_id: str) -> Mapping[str, Any]:
+        """Return one claim. Raises UserError naming an id that is not there."""
+        try:
+            return self.claims[claim_id]
+        except KeyError:
+            raise UserError(
+                f"The article asks for the claim {claim_id!r}, which claims.json does not have. "
+                "It should be one of the ids that joules/claims.py makes. Correct the id in "
+                "paper/article.md.j2, or add the claim."
+            ) from None
+
+    def value(self, claim_id: str) -> Any:
+        """Return the bare value of a claim."""
+        return self.claim(claim_id)["value"]
+
+    def number(self, claim_id: str, unit: bool = True) -> str:
+        """Return the value of a claim with three significant digits and, if asked, its unit."""
+        claim = self.claim(claim_id)
+        value, name = claim["value"], claim.get("unit") or ""
+        text = value if isinstance(value, str) else significant(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            text = f"{value:,}"
+        return f"{text} {name}" if unit and value is not None and name not in ("", "1") else text
+
+    def interval(self, claim_id: str) -> str:
+        """Return the interval of a claim as `[low, high]`, empty where it has none."""
+        claim = self.claim(claim_id)
+        low, high = claim.get("low"), claim.get("high")
+        if low is None or high is None:
+            return ""
+        if claim_id.endswith(".ratio"):
+            return f"[{low:.{RATIO_DECIMALS}f}, {high:.{RATIO_DECIMALS}f}]"
+        return f"[{significant(low)}, {significant(high)}]"
+
+    def ratio(self, claim_id: str) -> str:
+        """Return a ratio with three decimals, so that `1.004` does not read as `1`."""
+        value = self.value(claim_id)
+        return NOTHING if value is None else f"{value:.{RATIO_DECIMALS}f}"
+
+    def p(self, claim_id: str) -> str:
+        """Return a claim that is a p-value, formatted as one."""
+        return p_value(self.value(claim_id))
+
+    def percent(self, claim_id: str) -> str:
+        """Return a claim that is a share of one, as a percentage."""
+        return percent(self.value(claim_id))
+
+    def pairs(self) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+        """Return every (model, runtime, runtime) that is compared, in the order of the study."""
+        return [
+            (model, first, second)
+            for model in self.study["models"]
+            for first, second in itertools.combinations(self.study["runtimes"], 2)
+        ]
+
+    def cells(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Return every (model, runtime), in the order of the study."""
+        return list(itertools.product(self.study["models"], self.study["runtimes"]))
+
+    def verdict(self, prefix: str) -> str:
+        """Return the verdict of a comparison in words; `no claim` where none is permitted.
+
+        `prefix` is `pair.{model}.{runtime_a}.{runtime_b}` or `control.{model}`.
+        """
+        claim = self.claim(f"{prefix}.verdict")
+        permitted = self.permission["energy_difference"] and claim.get("claimable", True)
+        verdict = str(claim["value"])
+        return verdict if permitted or verdict == "inconclusive" else "no claim"
+
+    def verdict_counts(self) -> dict[str, int]:
+        """Return how many comparisons of two runtimes got each verdict, the commonest first."""
+        verdicts = [
+            self.verdict(f"pair.{model['name']}.{first['name']}.{second['name']}")
+            for model, first, second in self.pairs()
+        ]
+        ordered = sorted(set(verdicts), key=lambda verdict: (-verdicts.count(verdict), verdict))
+        return {verdict: verdicts.count(verdict) for verdict in ordered}
+
+    def sentence(self, model: Mapping, first: Mapping, second: Mapping) -> str:
+        """Return one comparison as a sentence that claims no more than its verdict."""
+        prefix = f"pair.{model['name']}.{first['name']}.{second['name']}"
+        verdict, ratio = self.verdict(prefix), self.value(f"{prefix}.ratio")
+        names = f"{first['label']} and {second['label']}"
+        if ratio is None or verdict == "no claim":
+            return f"{model['name']}: no claim is made about {names}."
+        evidence = (
+            f"ratio {self.ratio(f'{prefix}.ratio')}, {percent(self.study['confidence'])} interval "
+            f"{self.interval(f'{prefix}.ratio')}, adjusted p {self.p(f'{prefix}.p_holm')}"
+        )
+        margin = percent(self.study["margin"])
+        if verdict.startswith("inconclusive"):
+            return (
+                f"{model['name']}: {names} are not told apart. The comparison is inconclusive: it "
+                f"shows neither a difference nor equivalence within {margin} ({evidence})."
+            )
+        if verdict.startswith("equivalent"):
+            return f"{model['name']}: {names} are equivalent within {margin} ({evidence})."
+        less, more = (first, second) if ratio < 1 else (second, first)
+        saving = percent(1 - min(ratio, 1 / ratio))
+        small = ", a difference within the margin that is practically negligible"
+        return (
+            f"{model['name']}: {less['label']} needs {saving} less energy per token than "
+            f"{more['label']}{small if verdict != 'different' else ''} ({evidence})."
+        )
+
+    def findings(self) -> list[str]:
+        """Return one sentence per pair of runtimes and kind of verdict, the models put together."""
+        groups: dict[tuple[str, str, str], list[tuple[str, float]]] = {}
+        for model, first, second in self.pairs():
+            prefix = f"pair.{model['name']}.{first['name']}.{second['name']}"
+            verdict, ratio = self.verdict(prefix), self.value(f"{prefix}.ratio")
+            swap = verdict.startswith("different") and ratio > 1
+            a, b = (second, first) if swap else (first, second)
+            saving = 0.0 if ratio is None else 1 - min(ratio, 1 / ratio)
+            groups.setdefault((verdict, a["label"], b["label"]), []).append((model["name"], saving))
+        sentences = []
+        for (verdict, one, other), members in groups.items():
+            models = listed([name for name, _ in members])
+            least, most = (percent(bound(saving for _, saving in members)) for bound in (min, max))
+            by = least if least == most else f"{least} to {most}"
+            small = f", which is within the margin of {percent(self.study['margin'])}"
+            if verdict.startswith("different"):
+                tail = small if verdict != "different" else ""
+                sentences.append(
+                    f"{one} needs {by} less energy per token than {other} with {models}{tail}."
+                )
+            elif verdict.startswith("equivalent"):
+                margin = percent(self.study["margin"])
+                sentences.append(f"{one} and {other} are equivalent within {margin} with {models}.")
+            elif verdict == "no claim":
+                sentences.append(f"No claim is made about {one} and {other} with {models}.")
+            else:
+                sentences.append(
+                    f"The comparison of {one} and {other} is inconclusive with {models}."
+                )
+        return sentences
+
+    def caveat(self) -> str:
+        """Return what every caption must say about where its numbers come from; may be empty."""
+        study, parts = self.study, []
+        if study["tier"] == "estimated":
+            parts.append("Energy is modelled, not measured.")
+        elif study["tier"] == "sampled":
+            parts.append("Energy is sampled power times time, not the reading of a counter.")
+        if study["demonstration"]:
+            parts.append(
+                f"Demonstration study: the smallest possible p is {self.smallest_p()}, and the "
+                "models were trained on the test set, so quality scores mean nothing."
+            )
+        return " ".join(parts)
+
+    def smallest_p(self) -> str:
+        """Return the smallest p-value that this number of blocks can give."""
+        return p_value(self.permission["smallest_p"])
+
+    def figure(self, name: str, caption: str) -> str:
+        """Return a figure in Markdown. Raises UserError when the figure was not made."""
+        if name not in self.figures:
+            raise UserError(
+                f"The article shows the figure {name!r}; only {sorted(self.figures)} were given. "
+                "Add it to the figures of workflow/rules/article.smk, or take it out of the text."
+            )
+        return f"![{' '.join(f'{caption} {self.caveat()}'.split())}](../figures/{name}.svg)"
+
+    def caption(self, text: str) -> str:
+        """Return the caption of a table in Markdown, with the caveat."""
+        return f": {' '.join(f'{text} {self.caveat()}'.split())}"
+
+    def context(self) -> dict[str, Any]:
+        """Return all names that the template may use."""
+        names = "number interval ratio p percent value verdict sentence caveat figure caption"
+        return {name: getattr(self, name) for name in names.split()} | {
+            "study": self.study,
+            "permission": self.permission,
+            "published": self.published,
+            "pairs": self.pairs(),
+            "cells": self.cells(),
+            "verdict_counts": self.verdict_counts(),
+            "findings": self.findings(),
+            "smallest_p": self.smallest_p(),
+            "energy_is": TIER_WORDS[self.study["tier"]],
+            "confidence": percent(self.study["confidence"]),
+            "margin": percent(self.study["margin"]),
+            "terms": TERMS,
+            "share": percent,
+            "significant": significant,
+            "listed": listed,
+            "words": words,
+        }
+
+
+def environment(folder: Path) -> jinja2.Environment:
+    """Return the Jinja2 environment of the article: an undefined name is an error."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, not HTML
+    )
+    made.filters["cell"] = cell_text
+    made.tests["contains"] = lambda items, item: item in items
+    return made
+
+
+def citation_keys(markdown: str) -> set[str]:
+    """Return the keys cited in pandoc's Markdown as `[@key]` or `@key`."""
+    return set(CITATION.findall(re.sub(r"`[^`\n]*`|https?://\S+", "", markdown)))
+
+
+def bibliography_keys(bibtex: str) -> set[str]:
+    """Return the keys of the entries of a BibTeX file."""
+    return set(re.findall(r"^@\w+\{([^,\s]+),", bibtex, flags=re.MULTILINE))
+
+
+def measured_date(study: Mapping[str, Any]) -> datetime.date:
+    """Return the day of the first measurement, which is the article's date."""
+    try:
+        return datetime.date.fromisoformat(str(study["measured_on"])[:10])
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"measured_on is {study.get('measured_on')!r}. It should be the day of the first run, "
+            "YYYY-MM-DD. Run the rule `claim` again."
+        ) from error
+
+
+def render(article: Article, paper: Path) -> str:
+    """Return the body of the article as Markdown with citations still to be resolved.
+
+    Raises UserError for an undefined name in the template and for a citation without an entry.
+    """
+    try:
+        body = environment(paper).get_template("article.md.j2").render(article.context())
+    except jinja2.UndefinedError as error:
+        raise UserError(
+            f"paper/article.md.j2 uses something that the claims do not define: {error.message}. "
+            "Every name must come from joules.article.Article or claims.json. Correct the name."
+        ) from error
+    known = bibliography_keys((paper / "references.bib").read_text(encoding="utf-8"))
+    if unknown := sorted(citation_keys(body) - known):
+        raise UserError(
+            f"The article cites {', '.join(unknown)}, which paper/references.bib does not have. "
+            "Add the entry, or correct the key (a carbon source is a key of config/config.yaml)."
+        )
+    return re.sub(r"\n{3,}", "\n\n", body)
+
+
+def front_matter(article: Article, paper: Path) -> str:
+    """Return the YAML block of the article: paper/metadata.yaml and the date of the data."""
+    metadata = yaml.safe_load((paper / "metadata.yaml").read_text(encoding="utf-8"))
+    metadata["date"] = measured_date(article.study).strftime("%d/%m/%Y")
+    text = yaml.safe_dump(metadata, allow_unicode=True, sort_keys=False, width=100)
+    return f"---\n{text}---\n\n"
+
+
+def write_article(claims: Path, figures: Sequence[str | Path], paper: Path, output: Path) -> None:
+    """Write the article as Markdown with citations resolved, so that it reads without pandoc."""
+    published = yaml.safe_load((paper / "published-2025.yaml").read_text(encoding="utf-8"))
+    article = Article(read_json(claims), published, figures)
+    body = pypandoc.convert_text(
+        render(article, paper),
+        RESOLVED_MARKDOWN,
+        format="markdown",
+        extra_args=[
+            "--citeproc",
+            f"--bibliography={paper / 'references.bib'}",
+            f"--csl={paper / 'style' / 'numeric.csl'}",
+            "--metadata=link-citations=true",
+            "--wrap=none",
+            "--columns=10000",
+        ],
+    )
+    # citeproc marks titles whose capitals it must keep; a reader of the Markdown has no use for it
+    body = re.sub(r'<span class="nocase">(.*?)</span>', r"\1", body)
+    write_atomic(output, front_matter(article, paper) + body)

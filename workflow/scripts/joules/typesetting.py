@@ -1,0 +1,86 @@
+"""The article's Markdown as one HTML file and as a PDF.
+
+pandoc converts and typst sets the pages. Equal articles give equal bytes: nothing here reads a
+clock, and only the fonts inside typst are used.
+"""
+
+import datetime
+import re
+import tempfile
+from pathlib import Path
+
+import pypandoc
+import typst
+import yaml
+
+from joules.errors import UserError
+from joules.files import write_atomic
+
+
+def scrolling_tables(page: str) -> str:
+    """Return pandoc's HTML with each table in a box that scrolls, its caption above the box."""
+    page = re.sub(
+        r"<table([^>]*)>\s*<caption>(.*?)</caption>",
+        r'<figure class="table"><figcaption>\2</figcaption>'
+        r'<div class="scroll" tabindex="0"><table\1>',
+        page,
+        flags=re.DOTALL,
+    )
+    return page.replace("</table>", "</table></div></figure>")
+
+
+def typeset(article: Path, paper: Path, html: Path, pdf: Path) -> None:
+    """Set the Markdown article as one self-contained HTML file and as a PDF.
+
+    The figures lie beside the article's folder, as `../figures/NAME.svg` for HTML and
+    `../figures/NAME.pdf` for the PDF. Only typst's own fonts are used, and the PDF bears the date
+    of the data, so that equal articles give equal files.
+    """
+    style = paper / "style"
+    text = article.read_text(encoding="utf-8")
+    written = yaml.safe_load(text.split("---\n")[1])["date"]
+    date = datetime.datetime.strptime(written, "%d/%m/%Y").replace(tzinfo=datetime.UTC)
+    common = ["--standalone", "--columns=10000"]
+    page = pypandoc.convert_text(
+        text,
+        "html5",
+        format="markdown",
+        extra_args=[
+            *common,
+            f"--template={style / 'article.html'}",
+            f"--css={style / 'article.css'}",
+            "--embed-resources",
+            f"--resource-path={article.parent}",
+        ],
+    )
+    write_atomic(html, scrolling_tables(page))
+    text = re.sub(r"\]\(\.\./figures/([\w-]+)\.svg\)", r"](/figures/\1.pdf)", text)
+    source = pypandoc.convert_text(
+        re.sub(r"^## (Appendix|References)$", r"## \1 {.unnumbered}", text, flags=re.MULTILINE),
+        "typst",
+        format="markdown",
+        extra_args=[
+            *common,
+            f"--template={style / 'article.typ'}",
+            f"--variable=year={date.year}",
+            f"--variable=month={date.month}",
+            f"--variable=day={date.day}",
+            "--shift-heading-level-by=-1",
+        ],
+    )
+    with tempfile.TemporaryDirectory(dir=article.parent) as folder:
+        (Path(folder) / "article.typ").write_text(source, encoding="utf-8")
+        try:
+            content = typst.compile(
+                Path(folder) / "article.typ",
+                root=article.parent.parent,
+                ignore_system_fonts=True,
+                font_paths=[],
+                timestamp=int(date.timestamp()),
+            )
+        except typst.TypstError as error:
+            raise UserError(
+                f"typst could not set {article}: {error}. It should be what write_article wrote, "
+                "beside the figures it names. Run both rules again."
+            ) from error
+    write_atomic(pdf, content)

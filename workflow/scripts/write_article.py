@@ -1,0 +1,15 @@
+"""Rule write_article: claims, figures and the template become the article in Markdown."""
+
+from pathlib import Path
+
+from joules.article import write_article
+from joules.script import reporting
+
+if __name__ == "__main__":
+    with reporting(snakemake.log[0]) as report:
+        paper = Path(snakemake.input["paper"][0]).parent
+        output = Path(snakemake.output[0])
+        write_article(
+            Path(snakemake.input["claims"]), list(snakemake.input["figures"]), paper, output
+        )
+        report(f"the article is in {output}")
