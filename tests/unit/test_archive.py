@@ -1,0 +1,77 @@
+"""The archive: equal bytes, checked sums, nothing outside its folder."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from joules import archive
+from joules.errors import UserError
+
+
+@pytest.fixture
+def study(tmp_path):
+    root = tmp_path / "results"
+    files = []
+    for name in ("records/m/a/task/1.json", "grades/m/a/task/1.json", "prompts/m.jsonl"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"environment": {"before": {"machine": {"cpu": "x"}}}}))
+        files.append(path)
+    return root, files
+
+
+def test_equal_input_gives_equal_bytes(study, tmp_path):
+    root, files = study
+    one, two = tmp_path / "one.zip", tmp_path / "two.zip"
+    archive.pack(root, files, {"study": "demo", "models": ["m"]}, one)
+    archive.pack(root, list(reversed(files)), {"models": ["m"], "study": "demo"}, two)
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_an_archive_unpacks_to_the_files_it_was_made_of(study, tmp_path):
+    root, files = study
+    zipped = tmp_path / "campaign-1.zip"
+    archive.pack(root, files, {"study": "demo"}, zipped)
+    folder = archive.unpack(zipped, tmp_path / "measurements")
+    assert folder == tmp_path / "measurements/campaign-1"
+    for path in files:
+        assert (folder / path.relative_to(root)).read_bytes() == path.read_bytes()
+    assert "cpu: x" in (folder / "machine.yaml").read_text()
+    archive.verify(folder)
+    with pytest.raises(UserError, match="exists already"):
+        archive.unpack(zipped, tmp_path / "measurements")
+
+
+def test_a_changed_a_missing_and_a_foreign_file_are_named(study, tmp_path):
+    root, files = study
+    zipped = tmp_path / "c.zip"
+    archive.pack(root, files, {}, zipped)
+    folder = archive.unpack(zipped, tmp_path / "measurements")
+    (folder / "records/m/a/task/1.json").write_text("{}")
+    (folder / "prompts/m.jsonl").unlink()
+    (folder / "extra").write_text("")
+    with pytest.raises(UserError) as error:
+        archive.verify(folder)
+    assert "prompts/m.jsonl is missing" in str(error.value)
+    assert "extra is not listed" in str(error.value)
+    assert "records/m/a/task/1.json has changed" in str(error.value)
+
+
+def test_a_name_that_leaves_the_folder_is_refused(tmp_path):
+    zipped = tmp_path / "c.zip"
+    with zipfile.ZipFile(zipped, "w") as content:
+        content.writestr("../evil", "x")
+    with pytest.raises(UserError, match="outside its folder"):
+        archive.unpack(zipped, tmp_path / "measurements")
+    assert not (tmp_path / "evil").exists()
+    assert list((tmp_path / "measurements").iterdir()) == []
+
+
+def test_what_is_no_archive_is_refused(tmp_path):
+    Path(tmp_path / "c.zip").write_text("no")
+    with pytest.raises(UserError, match="cannot be read as an archive"):
+        archive.unpack(tmp_path / "c.zip", tmp_path / "m")
+    assert archive.main([]) == 2
+    assert archive.main([str(tmp_path / "c.zip"), str(tmp_path / "m")]) == 1

@@ -1,0 +1,19 @@
+# Needs records, grades, prompts, agreements and the schedule. Leaves the campaign as one zip file,
+# from which everything right of the records can be rebuilt.
+
+
+rule archive:
+    """Pack one campaign, with its checksums, for reviewers and for keeping."""
+    input:
+        files=archived_files(),
+        schedule=f"{source_folder()}/schedule.csv",
+    output:
+        f"<results>/archive/{config['campaign']}.zip",
+    log:
+        f"<logs>/archive/{config['campaign']}.log",
+    conda:
+        "../../envs/analysis.yaml"
+    params:
+        config={**config, "measurements": {"source": "measure", "campaign": ""}},
+    script:
+        "../scripts/archive.py"

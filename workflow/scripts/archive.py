@@ -1,0 +1,14 @@
+"""Rule archive: one campaign as one file."""
+
+from pathlib import Path
+
+from joules.archive import pack
+from joules.script import reporting
+
+if __name__ == "__main__":
+    with reporting(snakemake.log[0]) as report:
+        files = [Path(path) for path in snakemake.input["files"]]
+        root = Path(snakemake.input["schedule"]).parent
+        files.append(Path(snakemake.input["schedule"]))
+        pack(root, files, snakemake.params["config"], Path(snakemake.output[0]))
+        report(f"{len(files)} files in {snakemake.output[0]}")

@@ -1,0 +1,131 @@
+"""One campaign as one file: what a reviewer needs to rebuild everything right of the records.
+
+Layout inside, and of data/measurements/<campaign>/: config.yaml, machine.yaml, schedule.csv,
+prompts/, agreement/, records/, grades/, SHA256SUMS.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from joules.errors import UserError
+from joules.files import read_json, write_atomic
+
+SUMS = "SHA256SUMS"
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold; equal bytes every time
+
+
+def machine_facts(records: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the distinct machines and software states that made these records."""
+    found: list[dict[str, Any]] = []
+    for path in records:
+        facts = read_json(path)["environment"]["before"]["machine"]
+        if facts not in found:
+            found.append(facts)
+    return found
+
+
+def pack(root: Path, files: Sequence[Path], config: Mapping[str, Any], target: Path) -> None:
+    """Write the campaign's archive; equal input gives equal bytes.
+
+    `files` lie below `root` and keep their place there; those of the folder `records` give the
+    machine facts.
+    """
+    contents: dict[str, bytes] = {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in files
+    }
+    records = [path for path in files if path.relative_to(root).parts[0] == "records"]
+    contents["config.yaml"] = yaml.safe_dump(dict(config), sort_keys=True).encode()
+    contents["machine.yaml"] = yaml.safe_dump(machine_facts(records), sort_keys=True).encode()
+    contents[SUMS] = "".join(
+        f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents)
+    ).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name in sorted(contents):
+            member = zipfile.ZipInfo(name, FIXED_DATE)
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, contents[name], zipfile.ZIP_DEFLATED)
+    write_atomic(target, buffer.getvalue())
+
+
+def verify(folder: Path) -> None:
+    """Raise UserError naming each file of a campaign that is missing, changed or not listed."""
+    sums = folder / SUMS
+    if not sums.exists():
+        raise UserError(f"{sums} is missing, so {folder} cannot be checked. Import it again.")
+    expected: dict[str, str] = {}
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        sha256, name = line.split("  ", 1)
+        expected[name] = sha256
+    present = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path != sums
+    }
+    wrong = [f"{name} is missing" for name in sorted(expected.keys() - present)]
+    wrong += [f"{name} is not listed" for name in sorted(present - expected.keys())]
+    for name in sorted(expected.keys() & present):
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected[name]:
+            wrong.append(f"{name} has changed")
+    if wrong:
+        raise UserError(
+            f"The campaign in {folder} is not what was archived: {'; '.join(wrong)}. "
+            f"Expected the files of {sums}. Import the archive again."
+        )
+
+
+def unpack(archive: Path, measurements: Path) -> Path:
+    """Unpack an archive into `measurements/<its name>`, checked; return the folder.
+
+    Raises UserError for a file that is no archive of ours, a name that leaves the folder, a
+    checksum that differs, or a campaign that is already there.
+    """
+    target = measurements / archive.stem
+    if target.exists():
+        raise UserError(f"{target} exists already. Move it away, or rename the archive.")
+    measurements.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=measurements) as scratch:
+        folder = Path(scratch, archive.stem)
+        try:
+            with zipfile.ZipFile(archive) as content:
+                for name in content.namelist():
+                    path = PurePosixPath(name)
+                    if path.is_absolute() or ".." in path.parts:
+                        raise UserError(f"{archive} names {name!r}, outside its folder. Refused.")
+                content.extractall(folder)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{archive} cannot be read as an archive ({error}). Expected a zip file made by "
+                "rule `archive`. Fetch it again."
+            ) from error
+        verify(folder)
+        shutil.copymode(measurements, folder)
+        os.replace(folder, target)
+    return target
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Import one archive: `python -m joules.archive ARCHIVE data/measurements`."""
+    if len(arguments) != 2:
+        print("usage: make import ARCHIVE=campaign.zip", file=sys.stderr)
+        return 2
+    try:
+        print(f"imported and checked: {unpack(Path(arguments[0]), Path(arguments[1]))}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
