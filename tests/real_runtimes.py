@@ -1,0 +1,43 @@
+"""The real runtimes and bundled models, for every test that runs one.
+
+The first use builds what a runtime needs in the checkout, which may take minutes.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from joules.files import sha256_of
+from joules.runtimes import Model, Prompt, Runtime, load
+from joules.tokenizer import tokenize
+
+CHECKOUT = Path(__file__).parents[1]
+MODELS = CHECKOUT / "data/demo-model"
+
+
+@functools.cache
+def options_of(name: str) -> dict[str, Any]:
+    """Return a runtime's options in the default study, with the facts of its `provide`."""
+    config = yaml.safe_load((CHECKOUT / "config/config.yaml").read_text(encoding="utf-8"))
+    options = config["runtime_options"][name]
+    variant = "-".join(filter(None, [options["version"], options.get("from")]))
+    folder = CHECKOUT / "resources/runtimes" / name / variant
+    return {**options, "provided": load(name).provide(options, folder)}
+
+
+def make_runtime(name: str, work_folder: Path, **changes: Any) -> Runtime:
+    """Return the runtime `name`, ready to be started; `changes` are options."""
+    return load(name)({**options_of(name), **changes}, work_folder)
+
+
+def model_of(path: Path) -> Model:
+    """Return a model file under its own name."""
+    return Model(path.stem, path, sha256_of(path))
+
+
+def prompts_of(model: Model, *texts: str) -> list[Prompt]:
+    """Return prompts with the token ids of the model file's own tokenizer."""
+    ids = tokenize(model.path, texts)
+    return [Prompt(text, tuple(each)) for text, each in zip(texts, ids, strict=True)]
