@@ -1,0 +1,32 @@
+# The study in three commands. Each one first makes the Python environment it needs, once.
+#
+#   PYTHON    the interpreter, 3.11 to 3.13 (default: the first that works)
+#   CONFIG    a configuration laid over config/config.yaml, for example config/study.yaml
+#   CAMPAIGN  a folder of data/measurements/, for `make review`
+
+SHELL := /bin/bash
+export PYTHONUTF8 := 1
+unexport PYTHONPATH PYTHONHOME
+in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
+
+.PHONY: help all test review
+
+help:
+	@echo "make all                     measure, grade, analyse and write the article"
+	@echo "make all CONFIG=FILE         the same for a study of your own, or config/study.yaml"
+	@echo "make test                    every test and check"
+	@echo "make review CAMPAIGN=NAME    rebuild figures and article from data/measurements/NAME, without measuring"
+
+all:
+	@requirements/install.sh main
+	$(in_venv) snakemake --cores 1 $(if $(CONFIG),--configfile "$(CONFIG)") -- all
+
+test:
+	@requirements/install.sh test
+	$(in_venv) python -m pytest -q
+
+review:
+	@test -f "data/measurements/$(CAMPAIGN)/config.yaml" || { \
+	  echo "error: no campaign '$(CAMPAIGN)'; expected CAMPAIGN=NAME, one of:" $$(ls data/measurements 2>/dev/null) >&2; exit 64; }
+	@requirements/install.sh review
+	.venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(CAMPAIGN)}' -- article figures
