@@ -1,0 +1,88 @@
+"""A clean copy of the repository with a small study in it, for tests that run the real DAG."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+CHECKOUT = Path(__file__).parents[1]
+PROVIDED = (
+    "resources/runtimes/ollama/0.24.0-build.json",
+    "resources/runtimes/llama_cpp/0.3.36.json",
+)
+SMALL = {
+    "study": "small",
+    "blocks": 2,
+    "problems": 5,
+    "windows": {"preflight_s": 0.2, "idle_s": 0.3, "rest_s": 0},
+    "settle": {"limit": 0.02, "seconds": 0.1, "cap_s": 0.5},
+}
+
+
+class Tree:
+    """A clean copy of the repository with a configuration of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def configure(self, **changes: object) -> None:
+        """Write `small.yaml`, the small study with these changes."""
+        (self.folder / "small.yaml").write_text(yaml.safe_dump({**SMALL, **changes}))
+
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake here with the small configuration."""
+        own = "--configfile" in arguments
+        command = [sys.executable, "-m", "snakemake"]
+        command += [] if own else ["--configfile", "small.yaml"]
+        command += ["--cores", "2"]  # it ends the list of config files
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST")},
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Return how often each rule would run, from a dry run; empty when nothing is to do."""
+        done = self.snakemake("--dry-run", *arguments)
+        return jobs_of(done.stdout + done.stderr)
+
+    def copy(self, target: Path) -> "Tree":
+        """Return a copy whose files keep their times, so that nothing becomes stale by it."""
+        shutil.copytree(self.folder, target, symlinks=True)
+        return Tree(target)
+
+
+def jobs_of(output: str) -> dict[str, int]:
+    """Read Snakemake's table of jobs."""
+    table = re.search(r"Job stats:\n(.*?)\ntotal", output, re.DOTALL)
+    if table is None:
+        assert "Nothing to be done" in output, output
+        return {}
+    rows: Sequence[str] = table.group(1).splitlines()[2:]
+    return {row.split()[0]: int(row.split()[1]) for row in rows}
+
+
+def clean_copy(target: Path) -> Tree:
+    """Copy the repository's own files, as a clone would have them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if name.startswith("data/measurements/") or not (CHECKOUT / name).exists():
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(CHECKOUT / name, target / name)
+    return Tree(target)
