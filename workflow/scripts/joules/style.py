@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -49,8 +50,7 @@ WINDOWS = {  # in the order of the protocol: colour and hatch, told apart in gre
     "idle_after": ("#f0f0f0", "||||"),
 }
 
-STYLE: Any = {
-    "axes.axisbelow": True,
+STYLE: Any = {  # over seaborn's style `ticks`
     "axes.edgecolor": INK,
     "axes.grid": True,
     "axes.grid.axis": "x",
@@ -97,7 +97,7 @@ def style() -> Iterator[None]:
     """Draw under the style of this module, whatever matplotlibrc the machine has."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(seaborn.axes_style("ticks") | STYLE)
         yield
 
 
