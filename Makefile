@@ -3,21 +3,24 @@
 #   PYTHON    the interpreter, 3.11 to 3.13 (default: the first that works)
 #   CONFIG    a configuration laid over config/config.yaml, for example config/study.yaml
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
+#   ARCHIVE   a file results/<study>/archive/<campaign>.zip, for `make import`
 
 SHELL := /bin/bash
 export PYTHONUTF8 := 1
 unexport PYTHONPATH PYTHONHOME
 in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 
-.PHONY: help all test review
+.PHONY: help all test review import
 
 help:
 	@echo "make all                     measure, grade, analyse and write the article"
 	@echo "make all CONFIG=FILE         the same for a study of your own, or config/study.yaml"
 	@echo "make test                    every test and check"
+	@echo "make import ARCHIVE=FILE     unpack an archive into data/measurements/ and check its sums"
 	@echo "make review CAMPAIGN=NAME    rebuild figures and article from data/measurements/NAME, without measuring"
 
 all:
+	@test -z "$(CONFIG)" -o -f "$(CONFIG)" || { echo "error: no file '$(CONFIG)'; expected CONFIG=FILE, for example config/study.yaml" >&2; exit 64; }
 	@requirements/install.sh main
 	$(in_venv) snakemake --cores 1 $(if $(CONFIG),--configfile "$(CONFIG)") -- all
 
@@ -30,3 +33,7 @@ review:
 	  echo "error: no campaign '$(CAMPAIGN)'; expected CAMPAIGN=NAME, one of:" $$(ls data/measurements 2>/dev/null) >&2; exit 64; }
 	@requirements/install.sh review
 	.venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(CAMPAIGN)}' -- article figures
+
+import:
+	@requirements/install.sh review
+	@PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m joules.archive "$(ARCHIVE)" data/measurements

@@ -55,14 +55,17 @@ missing() { # prints the Debian packages that are needed and not there
 }
 
 prerequisites() {
-  local need as_root=()
+  local need wanted as_root=()
   need=$(missing "$1")
-  if [ -n "$need" ] && command -v apt-get >/dev/null; then
+  wanted=$need
+  # The sandbox's second layer: good to have, so it is asked for and not insisted on.
+  if [ "$1" = compiler ] && [ "$(uname -s)" = Linux ] && ! command -v bwrap >/dev/null; then wanted+=' bubblewrap'; fi
+  if [ -n "$wanted" ] && command -v apt-get >/dev/null; then
     if [ "$(id -u)" = 0 ]; then as_root=(env); elif sudo -n true 2>/dev/null; then as_root=(sudo env); fi
     if [ ${#as_root[@]} -gt 0 ]; then
-      say "Installing with apt: $need"
+      say "Installing with apt: $wanted"
       # shellcheck disable=SC2086
-      "${as_root[@]}" DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -qq -y --no-install-recommends "$@" >/dev/null' apt $need ||
+      "${as_root[@]}" DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -qq -y --no-install-recommends "$@" >/dev/null' apt $wanted ||
         say "apt could not install them."
       need=$(missing "$1")
     fi

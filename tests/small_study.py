@@ -34,14 +34,27 @@ class Tree:
         """Write `small.yaml`, the small study with these changes."""
         (self.folder / "small.yaml").write_text(yaml.safe_dump({**SMALL, **changes}))
 
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line for Snakemake with the small configuration."""
+        own = "--configfile" in arguments
+        base = [sys.executable, "-m", "snakemake"]
+        base += [] if own else ["--configfile", "small.yaml"]
+        return [*base, "--cores", "2", *arguments]  # --cores ends the list of config files
+
+    def started(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start Snakemake here; both its outputs come on one pipe."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here with the small configuration."""
-        own = "--configfile" in arguments
-        command = [sys.executable, "-m", "snakemake"]
-        command += [] if own else ["--configfile", "small.yaml"]
-        command += ["--cores", "2"]  # it ends the list of config files
         done = subprocess.run(
-            [*command, *arguments],
+            self.command(*arguments),
             cwd=self.folder,
             capture_output=True,
             text=True,

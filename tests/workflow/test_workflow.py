@@ -114,7 +114,7 @@ def test_a_runtime_without_options_is_refused(tmp_path):
 
 def test_nothing_is_measured_without_a_limit_on_the_meter():
     target = "results/demo/schedule.csv"
-    done = snakemake("--cores", "1", "--resources", "other=1", "--forcerun", "--", target)
+    done = snakemake("--cores", "1", "--resources", "other=1", "--force", "--", target)
     assert done.returncode != 0
     assert "no limit on the resource `meter`" in done.stdout + done.stderr
 

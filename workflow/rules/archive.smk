@@ -14,6 +14,6 @@ rule archive:
     conda:
         "../../envs/analysis.yaml"
     params:
-        config={**config, "measurements": {"source": "measure", "campaign": ""}},
+        config=archived_config(),
     script:
         "../scripts/archive.py"

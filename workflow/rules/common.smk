@@ -32,7 +32,6 @@ def use_archive():
     config.clear()
     config.update(archived)
     config["measurements"] = {"source": "archive", "campaign": chosen["campaign"]}
-    config["campaign"] = chosen["campaign"]
     config["study"] = f"archive/{chosen['campaign']}"
 
 
@@ -71,7 +70,7 @@ def require_meter():
 
 use_archive()
 validate(config, schema="../schemas/config.schema.yaml")
-config["campaign"] = config.get("campaign") or config["measurements"]["campaign"] or config["study"]
+config["campaign"] = config["measurements"]["campaign"] or config["study"]
 ARCHIVED = config["measurements"]["source"] == "archive"
 CATALOGUE = {}
 if not ARCHIVED:
@@ -199,3 +198,9 @@ def analysing():
     """Return what the analysis needs to know of the configuration."""
     kept = ("study", "campaign", "demonstration", "carbon", "mixed_instruments", "limits")
     return {**{key: config[key] for key in kept}, **PLAN, "problems": config["problems"]}
+
+
+def archived_config():
+    """Return the configuration as it can be read again; the campaign is the archive's name."""
+    kept = {key: value for key, value in config.items() if key != "campaign"}
+    return {**kept, "measurements": {"source": "measure", "campaign": ""}}

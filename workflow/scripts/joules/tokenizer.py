@@ -30,7 +30,7 @@ def tokenize(model: Path, texts: Sequence[str], add_bos: bool = True) -> list[li
         raise UserError(
             f"The tokenizer of {model} could not be used: {last[0]} "
             "It is read by llama-cpp-python. Check that the file is a GGUF and that "
-            "llama-cpp-python is installed (`make .venv`)."
+            "llama-cpp-python is installed (requirements/install.sh main)."
         )
     return json.loads(done.stdout)
 
