@@ -78,7 +78,7 @@ rule claim:
         quality="<results>/statistics/quality.csv",
         phases="<results>/statistics/phases.csv",
         drift="<results>/statistics/drift.csv",
-        code=modules("claim", "claims", "statistics"),
+        code=modules("claim", "claims", "tables", "statistics"),
     output:
         "<results>/claims.json",
     log:
