@@ -158,6 +158,23 @@ def test_the_measuring_path_imports_neither_pandas_nor_matplotlib():
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
+def test_files_are_found_however_snakemake_spells_the_package_s_folder():
+    """It puts `workflow/rules/../scripts` on the path, which has other parents."""
+    code = (
+        "from joules import models, ollama_build\n"
+        "print((ollama_build.ROOT / 'requirements/llama_cpp.txt').exists())\n"
+        "print((models.REPOSITORY / 'config/models.yaml').exists())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        env={"PYTHONPATH": f"{CHECKOUT}/workflow/rules/../scripts", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["True", "True"], done.stdout + done.stderr
+
+
 def test_rule_files_import_nothing_of_the_package_but_the_plan():
     for path in [CHECKOUT / "Snakefile", *(CHECKOUT / "workflow/rules").glob("*.smk")]:
         imports = re.findall(r"^[ \t]*(?:from|import) .*joules.*$", path.read_text(), re.MULTILINE)

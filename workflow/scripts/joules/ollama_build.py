@@ -37,7 +37,7 @@ HEADERS = ("nlohmann", "stb", "miniaudio")
 VENDORED = ("vendor", "llama.cpp", "vendor")
 AMX_OFF = ("-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16")
 COMPILERS = (("CC", "cc", "c"), ("CXX", "c++", "c++"))
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).resolve().parents[3]
 VERSION_TIMEOUT_S = 60.0
 
 
