@@ -9,6 +9,7 @@ SHELL := /bin/bash
 export PYTHONUTF8 := 1
 unexport PYTHONPATH PYTHONHOME
 in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
+archive = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m joules.archive
 
 .PHONY: help all test review import
 
@@ -32,8 +33,9 @@ review:
 	@test -f "data/measurements/$(CAMPAIGN)/config.yaml" || { \
 	  echo "error: no campaign '$(CAMPAIGN)'; expected CAMPAIGN=NAME, one of:" $$(ls data/measurements 2>/dev/null) >&2; exit 64; }
 	@requirements/install.sh review
+	@$(archive) "data/measurements/$(CAMPAIGN)"
 	.venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(CAMPAIGN)}' -- article figures
 
 import:
 	@requirements/install.sh review
-	@PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m joules.archive "$(ARCHIVE)" data/measurements
+	@$(archive) "$(ARCHIVE)" data/measurements

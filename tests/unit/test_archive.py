@@ -40,6 +40,7 @@ def test_an_archive_unpacks_to_the_files_it_was_made_of(study, tmp_path):
         assert (folder / path.relative_to(root)).read_bytes() == path.read_bytes()
     assert "cpu: x" in (folder / "machine.yaml").read_text()
     archive.verify(folder)
+    assert archive.main([str(folder)]) == 0
     with pytest.raises(UserError, match="exists already"):
         archive.unpack(zipped, tmp_path / "measurements")
 
@@ -52,6 +53,7 @@ def test_a_changed_a_missing_and_a_foreign_file_are_named(study, tmp_path):
     (folder / "records/m/a/task/1.json").write_text("{}")
     (folder / "prompts/m.jsonl").unlink()
     (folder / "extra").write_text("")
+    assert archive.main([str(folder)]) == 1
     with pytest.raises(UserError) as error:
         archive.verify(folder)
     assert "prompts/m.jsonl is missing" in str(error.value)
@@ -74,4 +76,5 @@ def test_what_is_no_archive_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read as an archive"):
         archive.unpack(tmp_path / "c.zip", tmp_path / "m")
     assert archive.main([]) == 2
+    assert archive.main([""]) == 2
     assert archive.main([str(tmp_path / "c.zip"), str(tmp_path / "m")]) == 1

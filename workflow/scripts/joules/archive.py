@@ -115,12 +115,16 @@ def unpack(archive: Path, measurements: Path) -> Path:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Import one archive: `python -m joules.archive ARCHIVE data/measurements`."""
-    if len(arguments) != 2:
+    """Check a campaign's folder, or import an archive: `joules.archive FOLDER | ARCHIVE TARGET`."""
+    if len(arguments) not in (1, 2) or not arguments[0]:
         print("usage: make import ARCHIVE=campaign.zip", file=sys.stderr)
         return 2
     try:
-        print(f"imported and checked: {unpack(Path(arguments[0]), Path(arguments[1]))}")
+        if len(arguments) == 1:
+            verify(Path(arguments[0]))
+            print(f"every file is what was archived: {arguments[0]}")
+        else:
+            print(f"imported and checked: {unpack(Path(arguments[0]), Path(arguments[1]))}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
