@@ -1,23 +1,25 @@
-# The study in three commands. Each one first makes the Python environment it needs, once.
+# The study and its tools. Each command first makes the Python environment it needs, once.
 #
 #   PYTHON    the interpreter, 3.11 to 3.13 (default: the first that works)
 #   CONFIG    a configuration laid over config/config.yaml, for example config/study.yaml
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
 #   ARCHIVE   a file results/<study>/archive/<campaign>.zip, for `make import`
+#   SAMPLES   JSON lines with task_id and completion, for `make grade`; OUT: its verdicts
 
 SHELL := /bin/bash
 export PYTHONUTF8 := 1
 unexport PYTHONPATH PYTHONHOME
 in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
-archive = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m joules.archive
+tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 
-.PHONY: help all test review import
+.PHONY: help all test review import grade
 
 help:
 	@echo "make all                     measure, grade, analyse and write the article"
 	@echo "make all CONFIG=FILE         the same for a study of your own, or config/study.yaml"
 	@echo "make test                    every test and check"
 	@echo "make import ARCHIVE=FILE     unpack an archive into data/measurements/ and check its sums"
+	@echo "make grade SAMPLES=A OUT=B   grade HumanEval samples made elsewhere, in the sandbox"
 	@echo "make review CAMPAIGN=NAME    rebuild figures and article from data/measurements/NAME, without measuring"
 
 all:
@@ -33,9 +35,13 @@ review:
 	@test -f "data/measurements/$(CAMPAIGN)/config.yaml" || { \
 	  echo "error: no campaign '$(CAMPAIGN)'; expected CAMPAIGN=NAME, one of:" $$(ls data/measurements 2>/dev/null) >&2; exit 64; }
 	@requirements/install.sh review
-	@$(archive) "data/measurements/$(CAMPAIGN)"
+	@$(tool) joules.archive "data/measurements/$(CAMPAIGN)"
 	.venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(CAMPAIGN)}' -- article figures
 
 import:
 	@requirements/install.sh review
-	@$(archive) "$(ARCHIVE)" data/measurements
+	@$(tool) joules.archive "$(ARCHIVE)" data/measurements
+
+grade:
+	@requirements/install.sh review
+	@$(tool) joules.grading "$(SAMPLES)" "$(OUT)"
