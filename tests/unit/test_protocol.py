@@ -156,6 +156,17 @@ def test_an_aborted_answer_that_cannot_be_counted_ends_the_run(tmp_path):
         run(runtime, count=lambda texts: None, tmp=tmp_path)
 
 
+def test_a_run_is_not_lost_when_its_answers_cannot_be_counted_again(tmp_path):
+    said: list[str] = []
+    broken = tmp_path / "m.gguf"
+    broken.write_bytes(b"no model")
+    counted = campaign.count_tokens(broken, ["def f():"], said.append)
+    assert counted is None
+    assert "answers are not counted again" in said[0]
+    parts, _ = run(Scripted(), count=lambda texts: counted, tmp=tmp_path)
+    assert [t["retokenised_tokens"] for t in parts["tasks"]] == [None, None, None]
+
+
 def test_what_does_not_settle_is_flagged(tmp_path):
     rules = dataclasses.replace(RULES, settle_limit=1e-9)
     parts, _ = run(Scripted(), rules=rules, tmp=tmp_path)

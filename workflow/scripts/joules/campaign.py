@@ -25,7 +25,7 @@ from joules.instrument import (
     require_tier,
 )
 from joules.prompts import prompt_of
-from joules.runtimes import Model, Settings, load
+from joules.runtimes import Model, Runtime, Settings, load
 from joules.schedule import Run
 from joules.tokenizer import tokenize
 
@@ -147,6 +147,33 @@ def rules_of(config: Mapping[str, Any]) -> protocol.Rules:
     )
 
 
+def model_facts(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what a prompts file says of its model file."""
+    return next(row for row in rows if row["role"] == "model")
+
+
+def runtime_of(
+    name: str, options: Mapping[str, Any], provided: Mapping[str, Any], log_file: Path
+) -> Runtime:
+    """Return the runtime `name`, not started; it works in a folder beside its rule's log file."""
+    work_folder = log_file.with_suffix("")
+    work_folder.mkdir(parents=True, exist_ok=True)
+    return load(name)({**options, "provided": dict(provided)}, work_folder)
+
+
+def count_tokens(model: Path, texts: list[str], report: Report) -> list[int] | None:
+    """Return the tokens of each text by the model file's tokenizer.
+
+    None where it is not at hand, said by `report`: it is a check, and must not cost a run that is
+    measured already.
+    """
+    try:
+        return [len(ids) for ids in tokenize(model, texts, add_bos=False)]
+    except UserError as error:
+        report(f"answers are not counted again: {error}")
+        return None
+
+
 def actual_position(journal: Path, run: Run) -> int:
     """Note the start of a run in the journal and return its place in the order, from 1."""
     journal.mkdir(parents=True, exist_ok=True)
@@ -251,12 +278,9 @@ def _attempt(
     report: Report,
 ) -> dict[str, Any]:
     """Measure one run once and return its record, without position and attempts."""
-    runtime_class = load(run.runtime)
-    facts = next(row for row in rows if row["role"] == "model")
-    work_folder = log_file.with_suffix("")
-    work_folder.mkdir(parents=True, exist_ok=True)
-    runtime = runtime_class({**config["options"], "provided": dict(provided)}, work_folder)
-    keep_messages(work_folder / "codecarbon.log")
+    facts = model_facts(rows)
+    runtime = runtime_of(run.runtime, config["options"], provided, log_file)
+    keep_messages(log_file.with_suffix("") / "codecarbon.log")
     with (
         tempfile.TemporaryDirectory() as scratch,
         CounterMeter(powercap_counters() + nvml_counters()) as meter,
@@ -272,10 +296,9 @@ def _attempt(
             instrument,
             lambda: meter.unreadable,
             lambda line: report(f"{head}: {line}"),
-            lambda texts: [len(ids) for ids in tokenize(model, texts, add_bos=False)],
+            lambda texts: count_tokens(model, texts, report),
         )
-    machine = environment.machine_facts()
-    parts["environment"]["before"]["machine"] = machine
+    parts["environment"]["before"]["machine"] = environment.machine_facts()
     runtime_facts = parts.pop("runtime_facts")
     return {
         "schema": 1,
@@ -289,9 +312,9 @@ def _attempt(
         },
         "runtime": {
             "name": run.runtime,
-            "label": runtime_class.LABEL,
+            "label": runtime.LABEL,
             "facts": runtime_facts,
-            "cannot_hold": sorted(runtime_class.CANNOT_HOLD),
+            "cannot_hold": sorted(runtime.CANNOT_HOLD),
         },
         "kind": run.kind,
         "repetition": run.repetition,
