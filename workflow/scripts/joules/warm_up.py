@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from joules import protocol
-from joules.campaign import Report, check_require, end_with_workflow, settings_of, study_prompts
+from joules.campaign import (
+    Report,
+    check_require,
+    end_with_workflow,
+    model_facts,
+    runtime_of,
+    settings_of,
+    study_prompts,
+)
 from joules.lock import measuring
-from joules.runtimes import Model, load
+from joules.runtimes import Model
 
 WARM_UP_PROBLEMS = 8
 
@@ -33,12 +41,8 @@ def warm_up(
     end_with_workflow()
     settings = settings_of(config["settings"], "task")
     check_require(runtime_name, config["require"], settings)
-    facts = next(row for row in rows if row["role"] == "model")
-    prompts = study_prompts(rows, "task")
-    runtime_class = load(runtime_name)
-    work_folder = log_file.with_suffix("")
-    work_folder.mkdir(parents=True, exist_ok=True)
-    runtime = runtime_class({**config["options"], "provided": dict(provided)}, work_folder)
+    facts, prompts = model_facts(rows), study_prompts(rows, "task")
+    runtime = runtime_of(runtime_name, config["options"], provided, log_file)
     answers: list[dict[str, Any]] = []
     with measuring(report), runtime:
         began = time.monotonic()
@@ -58,16 +62,16 @@ def warm_up(
         runtime_facts = runtime.facts()
     generated = sum(answer["generated_tokens"] for answer in answers)
     speed = generated / sum(answer["duration_s"] for answer in answers)
-    report(f"{model_name} on {runtime_class.LABEL}: loads, answers, {speed:.1f} tokens/s")
+    report(f"{model_name} on {runtime.LABEL}: loads, answers, {speed:.1f} tokens/s")
     return {
         "model": model_name,
         "runtime": runtime_name,
-        "label": runtime_class.LABEL,
+        "label": runtime.LABEL,
         "protocol": facts["protocol"],
         "facts": runtime_facts,
         "settings": dataclasses.asdict(settings),
         "settings_in_force": in_force,
-        "cannot_hold": sorted(runtime_class.CANNOT_HOLD),
+        "cannot_hold": sorted(runtime.CANNOT_HOLD),
         "load_s": load_s,
         "tokens_per_s": speed,
         "answers": answers,
