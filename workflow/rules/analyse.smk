@@ -72,12 +72,10 @@ rule claim:
     input:
         runs="<results>/tables/runs.parquet",
         records=records_of("records"),
-        agreements=agreements(),
         cells="<results>/statistics/cells.csv",
         comparisons="<results>/statistics/comparisons.csv",
         quality="<results>/statistics/quality.csv",
         phases="<results>/statistics/phases.csv",
-        drift="<results>/statistics/drift.csv",
         code=modules("claim", "claims", "tables", "statistics"),
     output:
         "<results>/claims.json",
