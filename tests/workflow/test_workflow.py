@@ -41,12 +41,14 @@ def test_the_default_study_is_two_models_two_runtimes_five_blocks_and_the_contro
 
 
 def test_the_articles_study_can_be_planned_offline_and_touches_no_hardware():
-    """`unshare -n` takes the network away, where the machine allows it."""
+    """`unshare -n` takes the network away."""
     command = ["--cores", "1", "--dry-run", "--configfile", "config/study.yaml", "--", "all"]
     offline = ["unshare", "-rn", "--"]
     allowed = subprocess.run([*offline, "true"], capture_output=True).returncode == 0
+    if not allowed:
+        pytest.skip("this machine allows no network namespace")
     done = subprocess.run(
-        [*(offline if allowed else []), sys.executable, "-m", "snakemake", *command],
+        [*offline, sys.executable, "-m", "snakemake", *command],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
