@@ -2,6 +2,7 @@
 #
 #   PYTHON    the interpreter, 3.11 to 3.13 (default: the first that works)
 #   CONFIG    a configuration laid over config/config.yaml, for example config/study.yaml
+#   BLOCKS    for `make forecast`, another number of blocks than the study's
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
 #   ARCHIVE   a file results/<study>/archive/<campaign>.zip, for `make import`
 #   SAMPLES   JSON lines with task_id and completion, for `make grade`; OUT: its verdicts
@@ -11,12 +12,15 @@ export PYTHONUTF8 := 1
 unexport PYTHONPATH PYTHONHOME
 in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
+main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
-.PHONY: help all test review import grade
+.PHONY: help all doctor forecast test review import grade
 
 help:
 	@echo "make all                     measure, grade, analyse and write the article"
 	@echo "make all CONFIG=FILE         the same for a study of your own, or config/study.yaml"
+	@echo "make doctor                  what this machine can do, and what is in the way (also with CONFIG=FILE)"
+	@echo "make forecast                hours, downloads, energy, what can be found (also with CONFIG=FILE, BLOCKS=N)"
 	@echo "make test                    every test and check"
 	@echo "make import ARCHIVE=FILE     unpack an archive into data/measurements/ and check its sums"
 	@echo "make grade SAMPLES=A OUT=B   grade HumanEval samples made elsewhere, in the sandbox"
@@ -26,6 +30,14 @@ all:
 	@test -z "$(CONFIG)" -o -f "$(CONFIG)" || { echo "error: no file '$(CONFIG)'; expected CONFIG=FILE, for example config/study.yaml" >&2; exit 64; }
 	@requirements/install.sh main
 	$(in_venv) snakemake --cores 1 $(if $(CONFIG),--configfile "$(CONFIG)") -- all
+
+doctor:
+	@requirements/install.sh main
+	@$(main_tool) joules.doctor "$(CONFIG)"
+
+forecast:
+	@requirements/install.sh main
+	@$(main_tool) joules.forecast "$(CONFIG)" --blocks "$(BLOCKS)"
 
 test:
 	@requirements/install.sh test

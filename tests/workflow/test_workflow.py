@@ -10,6 +10,8 @@ import pytest
 import yaml
 from small_study import CHECKOUT, jobs_of
 
+from joules.study_config import load_study
+
 
 def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in the checkout; every call here is a dry run or is refused."""
@@ -54,7 +56,8 @@ def test_the_articles_study_can_be_planned_offline_and_touches_no_hardware():
         text=True,
     )
     jobs = jobs_of(done.stdout + done.stderr)
-    assert jobs["measure"] == (4 * 2 + 4) * 10
+    assert jobs["measure"] == (4 * 2 + 4) * 10 + 4 * 2  # and a quality run of each cell
+    assert jobs["measure"] == len(load_study(CHECKOUT / "config/study.yaml").runs())
     assert jobs["fetch_model"] == 4
 
 
@@ -71,6 +74,8 @@ def test_the_articles_study_measures_and_names_no_bundled_model():
     assert all("Q4_K_M" in catalogue[name]["file"].upper() for name in study["models"])
     assert study["require_tier"] == "measured"
     assert study["blocks"] == 10
+    assert study["kinds"] == ["task", "control", "quality"]
+    assert 20 <= study["problems"] <= 40
     assert study["limits"]["flag_only"] is False
 
 

@@ -1,0 +1,270 @@
+"""The doctor: real runs on this machine, and findings on machines made up from their files."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections import namedtuple
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from small_study import CHECKOUT
+
+from joules import doctor, environment, instrument
+from joules.study_config import ModelState, Study, load_study
+
+PYTHON = [sys.executable, "-P", "-m", "joules.doctor"]
+ENVIRONMENT = {"PYTHONPATH": "workflow/scripts", "PATH": os.environ["PATH"], "HOME": "/nowhere"}
+UNREADABLE = """
+set -e
+mount -t tmpfs none /sys/class
+mkdir -p /sys/class/power_supply /sys/class/powercap/intel-rapl/intel-rapl:0
+cd /sys/class/powercap
+echo package-0 >intel-rapl/intel-rapl:0/name
+echo 262143328850 >intel-rapl/intel-rapl:0/max_energy_range_uj
+echo 1000 >intel-rapl/intel-rapl:0/energy_uj
+ln -s intel-rapl/intel-rapl:0 intel-rapl:0
+mkdir intel-rapl/subsystem
+ln -s ../intel-rapl:0 intel-rapl/subsystem/intel-rapl:0
+chown 65534 intel-rapl/intel-rapl:0/energy_uj
+chmod 0400 intel-rapl/intel-rapl:0/energy_uj
+cd "$1"
+unprivileged() { setpriv --bounding-set=-dac_override,-dac_read_search "$@"; }
+unprivileged "${@:2}" >"$REPORTS/before" || true
+remedy=$(grep -o 'sudo chmod .*' "$REPORTS/before")
+eval "${remedy#sudo }"
+unprivileged "${@:2}" >"$REPORTS/after" || true
+"""
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PYTHON, *arguments],
+        cwd=CHECKOUT,
+        env=ENVIRONMENT | variables,
+        capture_output=True,
+        text=True,
+    )
+
+
+def laid(tmp_path: Path, **changes: object) -> str:
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(changes))
+    return str(path)
+
+
+def line(output: str, what: str) -> str:
+    return next(each for each in output.splitlines() if each[7:].startswith(what))
+
+
+@pytest.fixture(scope="module")
+def tier() -> str:
+    """This machine's energy tier, from CodeCarbon itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = instrument.make_tracker("test", "NLD", Path(folder))
+    return instrument.tier_of(instrument.components(tracker))[0]
+
+
+def test_the_demonstration_can_start_here(tier):
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("The study `demo` can start here")
+    assert f" {tier}. " in line(done.stdout, "energy tier")
+    assert line(done.stdout, "sandbox").startswith("ok     sandbox")
+    for what in ("processor", "SIMD", "threads", "memory", "disk", "governor", "turbo"):
+        assert line(done.stdout, what)
+    for what in ("virtualisation", "background load", "CodeCarbon", "model parrot-1m"):
+        assert line(done.stdout, what)
+    for name in load_study().config["runtimes"]:
+        assert line(done.stdout, f"runtime {name}").startswith("ok ")
+
+
+def test_a_study_that_asks_for_counters_is_blocked_where_there_are_none(tier):
+    if tier == "measured":
+        pytest.skip("this machine has energy counters")
+    done = run("config/study.yaml")
+    assert done.returncode == 1
+    energy = line(done.stdout, "energy tier")
+    assert energy.startswith("blocks ")
+    assert f"{tier}; the study asks for `measured` (`require_tier`)" in energy
+    assert "/sys/class/powercap" in energy
+    assert "cannot start here" in done.stdout.splitlines()[-1]
+    assert "energy tier" in done.stdout.splitlines()[-1]
+    assert "to be fetched, 4.68 GB" in line(done.stdout, "model qwen2.5-coder-7b-instruct")
+
+
+def test_everything_that_is_in_the_way_is_named_at_once(tmp_path):
+    config = laid(
+        tmp_path,
+        models=["parrot-1m", "parrot-1n"],
+        runtimes=["ollama", "olama"],
+        kinds=["fixed"],
+    )
+    done = run(config, CODECARBON_PUE="2")
+    assert done.returncode == 1
+    assert "Did you mean parrot-1m" in line(done.stdout, "model parrot-1n")
+    assert "CODECARBON_PUE" in line(done.stdout, "CodeCarbon")
+    assert "`runtime_options` has no entry" in line(done.stdout, "runtime olama")
+    assert "cannot hold ignore_eos" in line(done.stdout, "runtime ollama")
+    named = "CodeCarbon, runtime ollama, runtime olama, model parrot-1n"
+    assert done.stdout.splitlines()[-1].endswith(f"cannot start here: {named}.")
+
+
+def test_a_config_with_a_mistake_ends_with_two_and_no_report(tmp_path):
+    done = run(laid(tmp_path, blokcs=3))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'blokcs' was unexpected" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_command_that_is_named_for_unreadable_counters_makes_them_readable(tmp_path):
+    """In a mount namespace with a counter of mode 0400 that belongs to another user."""
+    allowed = ["unshare", "-m", "setpriv", "--bounding-set=-dac_override", "true"]
+    try:
+        possible = subprocess.run(allowed, capture_output=True).returncode == 0
+    except OSError:
+        possible = False
+    if not possible or os.getuid() != 0:
+        pytest.skip("only root can lay a file system over /sys/class here")
+    script = tmp_path / "unreadable.sh"
+    script.write_text(UNREADABLE)
+    done = subprocess.run(
+        ["unshare", "-m", "bash", str(script), str(CHECKOUT), *PYTHON],
+        env=ENVIRONMENT | {"REPORTS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    before = line((tmp_path / "before").read_text(), "energy tier")
+    assert "/sys/class/powercap/intel-rapl:0/energy_uj has mode 0400 and owner 65534" in before
+    assert before.endswith("sudo chmod a+r /sys/class/powercap/*/energy_uj")
+    after = line((tmp_path / "after").read_text(), "energy tier")
+    assert after.startswith("ok ") and " measured. " in after
+
+
+def test_clocks_that_vary_are_noted_with_the_command_that_holds_them():
+    state = {"governors": ["powersave"], "turbo_off": "0", "boost": None, "power_plugged": False}
+    governor, turbo, supply = doctor.clocks(state)
+    cpu = "/sys/devices/system/cpu"
+    assert governor.text.endswith(
+        f"echo performance | sudo tee {cpu}/cpu*/cpufreq/scaling_governor"
+    )
+    assert turbo.text.endswith(f"echo 1 | sudo tee {cpu}/intel_pstate/no_turbo")
+    assert "battery" in supply.text
+    assert {governor.mark, turbo.mark, supply.mark} == {"note"}
+    state = {"governors": ["performance"], "turbo_off": None, "boost": "1", "power_plugged": True}
+    governor, turbo = doctor.clocks(state)
+    assert governor.mark == "ok"
+    assert turbo.text.endswith(f"echo 0 | sudo tee {cpu}/cpufreq/boost")
+    state |= {"boost": "0"}
+    assert [each.mark for each in doctor.clocks(state)] == ["ok", "ok"]
+
+
+def test_a_virtual_machine_is_noted():
+    found = {"hypervisor_flag": True, "container_file": True, "vm": "kvm", "container": "docker"}
+    assert "a container in a virtual machine (kvm)" in doctor.virtual(found).text
+    found = {"hypervisor_flag": False, "container_file": False, "vm": None, "container": None}
+    assert doctor.virtual(found) == doctor.Finding("ok", "virtualisation", "none seen")
+
+
+def test_load_by_others_is_noted_with_what_becomes_of_runs(monkeypatch):
+    seen = {"share": 0.2, "steal_share": 0, "top": [{"name": "cc1", "cpu_s": 0.01}]}
+    monkeypatch.setattr(environment, "foreign_use", lambda *arguments: seen)
+    found = doctor.background({"cpu_busy": 0.05, "flag_only": False}, seconds=0.01)
+    assert found.mark == "note" and "cc1" in found.text and "Runs would be invalid" in found.text
+    assert "flagged" in doctor.background({"cpu_busy": 0.05, "flag_only": True}, 0.01).text
+    assert doctor.background({"cpu_busy": 0.2, "flag_only": True}, 0.01).mark == "ok"
+
+
+def test_a_disk_that_is_too_small_blocks_and_says_by_how_much(monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    states = [ModelState("x", False, 4_000_000_000, 4_000_000_000)]
+    study = load_study()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(0, 0, 5_000_000_000))
+    found = doctor.disk(study, states)
+    assert found.mark == "blocks"
+    assert "4.00 GB of models, 4.00 GB for a copy in use" in found.text
+    assert "Free " in found.text
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(0, 0, 10**12))
+    assert doctor.disk(study, states).mark == "ok"
+
+
+def test_a_model_larger_than_the_memory_blocks():
+    total = psutil.virtual_memory().total
+    assert doctor.memory([ModelState("x", True, total, 0)]).mark == "blocks"
+    assert doctor.memory([ModelState("x", True, 1000, 0)]).mark == "ok"
+
+
+def test_a_model_of_unknown_hash_blocks_unless_it_is_to_be_trusted(tmp_path):
+    catalogue = {"models": {"x": {"url": "https://example.org/x.gguf"}}}
+    found, _ = doctor.model(Study({"trust_on_first_use": False}, catalogue, tmp_path), "x")
+    assert found.mark == "blocks" and "trust_on_first_use" in found.text
+    found, _ = doctor.model(Study({"trust_on_first_use": True}, catalogue, tmp_path), "x")
+    assert (found.mark, found.text) == ("note", "to be fetched, size not known")
+
+
+def provision(tmp_path: Path, **options: object) -> doctor.Finding:
+    study = Study({"runtime_options": {"r": {"version": "1", **options}}}, {}, tmp_path)
+    return doctor.provision(study, "r")
+
+
+def test_a_runtime_to_be_built_needs_a_compiler(tmp_path, monkeypatch):
+    assert provision(tmp_path, **{"from": "build"}).mark == "note"
+    monkeypatch.setenv("CC", "/no/such/compiler")
+    found = provision(tmp_path, **{"from": "build"})
+    assert found.mark == "blocks" and "/no/such/compiler" in found.text
+
+
+def test_a_binary_of_one_s_own_must_be_there(tmp_path):
+    assert provision(tmp_path, **{"from": "path"}, binary="").mark == "blocks"
+    assert provision(tmp_path, **{"from": "path"}, binary=sys.executable).mark == "note"
+
+
+def test_a_release_is_fetched_or_blocks_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    release = {"url": "https://example.org/r.tar.zst", "bytes": 1_200_000_000}
+    options = {"from": "official", "official": {"linux-amd64": release}}
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/zstd")
+    assert provision(tmp_path, **options).text == "1.20 GB will be fetched"
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert "apt-get install zstd" in provision(tmp_path, **options).text
+    assert provision(tmp_path, **{"from": "official", "official": {}}).mark == "blocks"
+
+
+def test_a_runtime_built_for_another_processor_or_gone_blocks(tmp_path):
+    facts = tmp_path / "resources/runtimes/r/1.json"
+    facts.parent.mkdir(parents=True)
+    facts.write_text('{"cpu_model": "another", "cpu_features": "none"}')
+    found = provision(tmp_path)
+    assert found.mark == "blocks" and "rm resources/runtimes/r/1.json" in found.text
+    facts.write_text('{"binary": "gone"}')
+    assert "gone is gone" in provision(tmp_path).text
+    facts.write_text("{}")
+    assert provision(tmp_path).mark == "ok"
+
+
+def test_a_runtime_s_own_environment_is_named_with_the_command_that_makes_it(tmp_path):
+    default = load_study()
+    study = Study(default.config, default.catalogue, tmp_path)
+    name = default.config["runtimes"][-1]
+    assert not any(".venvs" in each.text for each in doctor.runtime(study, name))
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / f"requirements/runtime-{name}.txt").touch()
+    found = [each for each in doctor.runtime(study, name) if ".venvs" in each.text]
+    assert found[0].mark == "blocks" and found[0].text.endswith(f"make runtime NAME={name}")
+    (tmp_path / f".venvs/{name}/bin").mkdir(parents=True)
+    (tmp_path / f".venvs/{name}/bin/python").touch()
+    found = [each for each in doctor.runtime(study, name) if ".venvs" in each.text]
+    assert found[0].mark == "ok"
+
+
+def test_an_option_that_a_runtime_does_not_know_blocks():
+    default = load_study()
+    name = default.config["runtimes"][-1]
+    options = {name: {"version": "1", "no_such": True}}
+    study = Study({**default.config, "runtime_options": options}, {}, default.root)
+    assert [(f.mark, "no_such" in f.text) for f in doctor.runtime(study, name)] == [
+        ("blocks", True)
+    ]

@@ -1,0 +1,262 @@
+"""The forecast: numbers by hand, with and without warm-ups, and what blocks can show."""
+
+import dataclasses
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from small_study import CHECKOUT
+from statsmodels.stats.power import TTestPower
+
+from joules import environment, forecast, study_cost
+from joules.campaign import settings_of
+from joules.errors import UserError
+from joules.statistics import power_facts
+from joules.study_config import Study, load_study
+
+OWN = {
+    "study": "hand",
+    "models": ["made-up"],
+    "runtimes": ["llama_cpp"],
+    "kinds": ["task"],
+    "blocks": 2,
+    "problems": 5,
+    "windows": {"preflight_s": 1, "idle_s": 1, "rest_s": 1},
+    "settle": {"limit": 0.02, "seconds": 1, "cap_s": 4},
+    "settings": {"max_tokens": 256},
+}
+ENTRY = {
+    "url": "https://example.org/made-up.gguf",
+    "bytes": 3_800_000_000,
+    "sha256": "0" * 64,
+    "license": "MIT",
+    "prompt_style": "chat",
+}
+
+
+def hand(tmp_path: Path, **changes: object) -> Study:
+    """Return a study in a folder of its own, with one model of 3.8 GB."""
+    root = tmp_path / "root"
+    if not root.exists():
+        (root / "config").mkdir(parents=True)
+        (root / "workflow").mkdir()
+        (root / "workflow/schemas").symlink_to(CHECKOUT / "workflow/schemas")
+        shutil.copy(CHECKOUT / "config/config.yaml", root / "config/config.yaml")
+        catalogue = {"models": {"made-up": ENTRY}}
+        (root / "config/models.yaml").write_text(yaml.safe_dump(catalogue))
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**OWN, **changes}))
+    return load_study(tmp_path / "own.yaml", root)
+
+
+def warmed(study: Study, **changes: object) -> None:
+    """Write a warm-up: 10 tokens/s while decoding, half a second per prompt, 2 s to load."""
+    file = study.results / "warm_up/made-up/llama_cpp.json"
+    file.parent.mkdir(parents=True)
+    asked = dataclasses.asdict(settings_of(study.config["settings"], "task"))
+    answers = [
+        {"generated_tokens": 10, "decode_s": 1.0, "duration_s": 1.5},
+        {"generated_tokens": 30, "decode_s": 3.0, "duration_s": 3.5},
+    ]
+    seen = {"settings": asked | changes, "load_s": 2.0, "answers": answers}
+    file.write_text(json.dumps(seen))
+
+
+def test_hours_without_a_warm_up_are_as_computed_by_hand(tmp_path):
+    study = hand(tmp_path)
+    cells = study_cost.cells_of(study)
+    cell = cells["made-up", "llama_cpp"]
+    assert not cell.measured
+    # 3.8 GB at 38 GB/s: 0.1 s per token; 200 prompt tokens at a quarter of that; 200 + 2 tokens
+    prompt_s = 200 * 0.1 / 4 + 202 * 0.1
+    assert study_cost.prompt_s(cell, "task", 1) == pytest.approx(prompt_s) == pytest.approx(25.2)
+    settle_s = 4 + 25.2  # the cap, and the prompt that goes past it
+    waiting_s = 1 + 3 * 1 + 1 + 4  # preflight, three idle windows, rest, overhead
+    run_s = waiting_s + 3.8 / 0.5 + settle_s + 5 * (25.2 + 0.02)
+    assert study_cost.run_s(cell, "task", 5, study.config, 1) == pytest.approx(run_s)
+    warm_up_s = 3.8 / 0.5 + 5 * 25.2  # is still to come, once
+    total = study_cost.total_s(study, cells, study.runs())
+    assert total[1] == pytest.approx(2 * run_s + warm_up_s) == pytest.approx(477.4)
+    assert total[0] < total[1] < total[2] < total[3]
+    assert study_cost.total_s(study, cells, []) == (0, 0, 0, 0)
+
+
+def test_hours_with_a_warm_up_come_from_its_measured_speed(tmp_path):
+    study = hand(tmp_path)
+    warmed(study)
+    cells = study_cost.cells_of(study)
+    cell = cells["made-up", "llama_cpp"]
+    assert cell.measured
+    assert cell.token_s[1] == pytest.approx(0.1)
+    assert cell.prefill_s[1] == pytest.approx(0.5)
+    assert cell.tokens == pytest.approx((1, 20, 40, 256))  # 20 with two standard errors of 10
+    each_s = 0.5 + 22 * 0.1
+    run_s = 9 + 2 + (4 + each_s) + 5 * (each_s + 0.02)
+    total = study_cost.total_s(study, cells, study.runs())
+    assert total[1] == pytest.approx(2 * run_s) == pytest.approx(62.6)
+    assert "measured speed" in forecast.speeds(cells)
+    assert "assumed" not in forecast.speeds(cells)
+
+
+def test_a_warm_up_of_other_settings_is_not_used(tmp_path):
+    study = hand(tmp_path)
+    warmed(study, threads=99)
+    assert not study_cost.cells_of(study)["made-up", "llama_cpp"].measured
+    assert "assumed" in forecast.speeds(study_cost.cells_of(study))
+
+
+def test_a_fixed_run_decodes_to_the_limit_and_a_quality_run_answers_all_problems(tmp_path):
+    study = hand(tmp_path, kinds=["task", "fixed", "quality"])
+    cell = study_cost.cells_of(study)["made-up", "llama_cpp"]
+    assert study_cost.prompt_s(cell, "fixed", 1) == pytest.approx(5 + (256 + 2) * 0.1)
+    assert study_cost.tasks_of(study.config, "quality") == 164
+    assert study_cost.tasks_of(study.config, "task") == 5
+    assert study_cost.tasks_of({"problems": "all"}, "task") == 164
+
+
+def test_answers_are_not_assumed_longer_than_the_limit():
+    cell = study_cost.assumed_cell(1_000_000_000, 0, 160)
+    assert cell.tokens == (150, 160, 160, 160)
+
+
+def record(runtime: str, kind: str, block: int, energy_j: float) -> dict[str, object]:
+    return {
+        "model": {"name": "made-up"},
+        "runtime": {"name": runtime},
+        "kind": kind,
+        "repetition": block,
+        "session": "s",
+        "validity": {"valid": True},
+        "instrument": {"tier": "measured"},
+        "environment": {"before": {"machine": {"cpu": environment.cpu_model()}}},
+        "windows": [{"duration_s": 10.0, "energy_j": {"cpu": energy_j, "gpu": None}}],
+        "energy_j": energy_j,
+        "generated_tokens": 100,
+    }
+
+
+def test_energy_is_based_on_the_power_of_earlier_records_where_there_are_any():
+    records = [record("a", "task", 1, joules) for joules in (100.0, 200.0, 300.0)]
+    watts, basis = study_cost.power_of(records, 0)
+    assert watts == pytest.approx([10, 20, 30])
+    assert basis == "mean power of 3 earlier records of this study here (tier measured)"
+
+
+def test_energy_without_records_is_assumed_from_the_processor_s_thermal_design_power():
+    watts, basis = study_cost.power_of([], 0)
+    power, named = study_cost.thermal_design_power()
+    assert watts == pytest.approx([0.3 * power, 0.6 * power, power])
+    assert basis.startswith("assumed") and named in basis and "measure" not in basis
+
+
+def test_records_of_another_processor_or_not_of_the_plan_are_not_used(tmp_path):
+    study = hand(tmp_path)
+    here, elsewhere = record("llama_cpp", "task", 1, 10.0), record("llama_cpp", "task", 2, 10.0)
+    elsewhere["environment"] = {"before": {"machine": {"cpu": "another"}}}
+    for run, made in zip(sorted(study.runs()), (here, elsewhere), strict=True):
+        study.record(run).parent.mkdir(parents=True, exist_ok=True)
+        study.record(run).write_text(json.dumps(made))
+    assert study_cost.earlier_records(study) == [here]
+
+
+def test_the_study_s_own_spread_is_that_of_its_blocks_ratios():
+    records = [record("a", "task", block, 100.0) for block in (1, 2, 3)]
+    assert forecast.own_variation(records) is None
+    records += [record("b", "task", b, e) for b, e in ((1, 100.0), (2, 110.0), (3, 121.0))]
+    # the logarithms of the ratios are 0, -log 1.1 and -2 log 1.1: their SD is log 1.1
+    assert forecast.own_variation(records) == pytest.approx(0.0953102)
+
+
+def test_the_smallest_difference_agrees_with_the_analysis_and_allows_for_the_family():
+    alone, strict = forecast.smallest_difference(0.03, 10, 4)
+    assert alone == pytest.approx(power_facts(0.03, 10)["minimum_ratio"] - 1)
+    effect = math.log1p(strict) / 0.03
+    reached = TTestPower().power(effect, 10, 0.05 / 4, alternative="two-sided")
+    assert reached == pytest.approx(0.9, abs=1e-6)
+    assert strict > alone
+
+
+@pytest.mark.parametrize(("spread", "blocks"), [(0.03, 9), (0.05, 18)])
+def test_five_percent_needs_the_blocks_of_the_power_table(spread, blocks):
+    """The design's table: paired, alpha 0.05/3, power 0.9."""
+    assert forecast.smallest_difference(spread, blocks, 3)[1] <= 0.05
+    assert forecast.smallest_difference(spread, blocks - 1, 3)[1] > 0.05
+
+
+def test_too_few_blocks_for_the_family_can_show_nothing(tmp_path):
+    assert forecast.smallest_difference(0.01, 5, 1) == (None, None)
+    assert forecast.smallest_difference(0.01, 6, 1)[1] is not None
+    assert forecast.smallest_difference(0.01, 6, 4)[1] is None  # 0.031 is not below 0.05/4
+    assert forecast.smallest_difference(0.01, 8, 4)[1] is not None
+    config = {"runtimes": ["a", "b"], "models": ["1", "2", "3", "4"]}
+    assert "8 blocks are the least" in "".join(forecast.differences(config, 6, None))
+    assert "are the least" not in "".join(forecast.differences(config, 8, None))
+
+
+def test_one_runtime_alone_is_compared_with_nothing():
+    config = {"runtimes": ["a"], "models": ["1"]}
+    assert forecast.differences(config, 10, None) == ["one runtime alone: nothing is compared"]
+
+
+def test_the_number_of_blocks_can_be_asked_for():
+    assert forecast.blocks_of("", 10) == 10
+    assert forecast.blocks_of("15", 10) == 15
+    for bad in ("0", "-3", "many", "2.5"):
+        with pytest.raises(UserError, match="whole number of blocks"):
+            forecast.blocks_of(bad, 10)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "joules.forecast", *arguments],
+        cwd=CHECKOUT,
+        env={"PYTHONPATH": "workflow/scripts", "PATH": "/usr/bin:/bin", "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_article_s_study_fits_a_weekend_and_says_on_what_that_rests():
+    done = run("config/study.yaml", "--blocks", "12")
+    assert done.returncode == 0, done.stderr
+    assert "152 in 12 blocks: " in done.stdout
+    for part in ("48 control", "96 task", "8 quality", "basis: ", "kWh expected", "of models"):
+        assert part in done.stdout
+    assert "expected and not measured" in done.stdout
+    study = load_study(CHECKOUT / "config/study.yaml")
+    token_s = 1 / 8
+    cell = study_cost.assumed_cell(round(token_s * study_cost.BANDWIDTH[1]), 0, 1024)
+    cells = {(m, r): cell for m in study.config["models"] for r in study.config["runtimes"]}
+    assert study_cost.total_s(study, cells, study.runs())[1] < 48 * 3600
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("config/study.yaml", "--blocks", "none"), "BLOCKS is 'none'"),
+        (("no-such.yaml",), "no-such.yaml"),
+    ],
+)
+def test_a_bad_request_is_refused(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_unknown_model_is_refused_by_name(tmp_path):
+    (tmp_path / "own.yaml").write_text("models: [parrot-1n]\n")
+    done = run(str(tmp_path / "own.yaml"))
+    assert done.returncode == 2
+    assert "`parrot-1n` is not in the catalogue" in done.stderr
+
+
+def test_a_forecast_writes_nothing(tmp_path):
+    study = hand(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    cells = study_cost.cells_of(study)
+    assert forecast.report(study, 3, cells, [])
+    assert sorted(tmp_path.rglob("*")) == before
