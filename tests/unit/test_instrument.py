@@ -1,82 +1,19 @@
 """Counters and CodeCarbon, on a fake powercap tree where real parts cannot be made to fail."""
 
-import contextlib
-import os
 import time
 from pathlib import Path
-from unittest import mock
 
 import pytest
+from powercap_tree import codecarbon_reads, make_tree
 
 from joules import counters, instrument
 from joules.errors import UserError
 
 
-class Zone:
-    """One zone of a fake powercap tree; writes are atomic, as reads of the kernel's files are."""
-
-    def __init__(self, path: Path, name: str, energy_uj: int = 1_000_000, range_uj: int = 10**9):
-        self.path, self.range_uj = path, range_uj
-        path.mkdir(parents=True)
-        (path / "name").write_text(name + "\n")
-        (path / "max_energy_range_uj").write_text(f"{range_uj}\n")
-        self.set(energy_uj)
-
-    def set(self, energy_uj: int) -> None:
-        part = self.path / "part"
-        part.write_text(f"{energy_uj}\n")
-        os.replace(part, self.path / "energy_uj")
-        self.energy_uj = energy_uj
-
-    def add(self, joules: float) -> None:
-        self.set((self.energy_uj + round(joules * 1e6)) % self.range_uj)
-
-
-class Package(Zone):
-    """A package zone whose energy the hardware also counts in an MMIO zone."""
-
-    copy: Zone | None = None
-
-    def add(self, joules: float) -> None:
-        super().add(joules)
-        if self.copy:
-            self.copy.add(joules)
-
-
 @pytest.fixture
 def tree(tmp_path):
-    """A package zone with core and DRAM below it, as the kernel lays them out, and an MMIO copy."""
-    root = tmp_path / "powercap"
-    copy = Zone(root / "intel-rapl-mmio/intel-rapl-mmio:0", "package-0", range_uj=262_143_328_850)
-    package = Package(root / "intel-rapl/intel-rapl:0", "package-0", range_uj=262_143_328_850)
-    dram = Zone(root / "intel-rapl/intel-rapl:0/intel-rapl:0:1", "dram")
-    Zone(root / "intel-rapl/intel-rapl:0/intel-rapl:0:0", "core")
-    package.copy = copy
-    return root, package, dram
-
-
-@contextlib.contextmanager
-def codecarbon_reads(root: Path):
-    """Point CodeCarbon at a fake tree; it has no setting for that."""
-    import codecarbon.core.cpu as cpu
-    import codecarbon.external.hardware as hardware
-    from codecarbon.core import hardware_cache
-
-    real = cpu.IntelRAPL
-
-    def fake(*args, **kwargs):
-        kwargs["rapl_dir"] = str(root / "intel-rapl")
-        return real(*args, **kwargs)
-
-    hardware_cache.clear_cache()
-    try:
-        with (
-            mock.patch.object(cpu, "is_rapl_available", lambda rapl_dir=None: True),
-            mock.patch.object(hardware, "IntelRAPL", fake),
-        ):
-            yield
-    finally:
-        hardware_cache.clear_cache()
+    """A fake powercap tree: its root, its package zone and its DRAM zone."""
+    return make_tree(tmp_path / "powercap")
 
 
 def test_own_reader_takes_each_zone_once_and_neither_core_nor_mmio(tree):
@@ -115,7 +52,7 @@ def test_a_counter_that_cannot_be_read_is_counted_and_caught_up_with(tree):
 def test_a_machine_without_counters_has_none(tmp_path):
     assert counters.powercap_counters(tmp_path / "absent") == []
     with counters.CounterMeter([]) as meter:
-        assert meter.total_j() == {"cpu": None, "gpu": None, "dram": None}
+        assert meter.total_j() == dict.fromkeys(("cpu", "gpu", "dram", "psys"))
 
 
 def test_windows_and_tasks_have_the_energy_of_the_counter(tree, tmp_path):

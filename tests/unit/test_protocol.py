@@ -2,82 +2,14 @@
 
 import dataclasses
 import json
-from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from scripted import REPOSITORY, RULES, SETTINGS, STRICT, Scripted, run
 
-from joules import campaign, counters, instrument, protocol
+from joules import campaign
 from joules.errors import UserError
-from joules.runtimes import Completion, Model, Prompt, Settings
-
-SETTINGS = Settings(2048, 1, 512, 512, False, 0, 1, 256)
-RULES = protocol.Rules(0.01, 0.01, 0.0, 0.02, 0.0, 0.2, 1.0, 1.0, True)
-PROMPTS = protocol.Prompts(
-    problems=[(f"HumanEval/{i}", f"{i}" * 64, Prompt(f"def f{i}", (i, 7, 8))) for i in range(3)],
-    settle=[Prompt("def g", (5, 6))],
-    flush=Prompt("~", (99,)),
-)
-
-
-class Scripted:
-    """A runtime that says what it is told to."""
-
-    LABEL = "Scripted"
-    CANNOT_HOLD: frozenset[str] = frozenset()
-
-    def __init__(self, miscount: int = 0, in_force: dict[str, Any] | None = None, **answer: Any):
-        self.miscount, self.in_force, self.answer = miscount, in_force or {}, answer
-        self.sent: list[str] = []
-        self.stopped = 0
-        self.times = iter(range(10**6))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.stopped += 1
-
-    def start(self, model, settings):
-        self.sent.append("start")
-
-    def facts(self):
-        return {"version": "1"}
-
-    def settings_in_force(self):
-        return self.in_force
-
-    def complete(self, prompt, max_tokens=None):
-        self.sent.append(prompt.text)
-        values = {
-            "text": "    return 1\n",
-            "prompt_tokens": len(prompt.token_ids) + (self.miscount if max_tokens is None else 0),
-            "generated_tokens": 4,
-            "prefill_s": 0.001,
-            "decode_s": 0.002 * (1 + len(self.sent) % 3),
-            "finish_reason": "eos",
-        } | self.answer
-        return Completion(**values)
-
-
-def run(runtime, count=lambda texts: [3] * len(texts), rules=RULES, tmp="/tmp"):
-    said: list[str] = []
-    with counters.CounterMeter([]) as meter:
-        measured = instrument.Instrument("NLD", Path(tmp), meter)
-        parts = protocol.run_once(
-            runtime,
-            Model("m", Path("m.gguf"), "0" * 64),
-            SETTINGS,
-            PROMPTS,
-            rules,
-            measured,
-            lambda: meter.unreadable,
-            said.append,
-            count,
-        )
-    return parts, measured
 
 
 def test_all_six_windows_come_in_order_and_every_prompt_is_flushed_before(tmp_path):
@@ -107,7 +39,7 @@ def test_the_record_fits_its_schema(tmp_path):
     parts, measured = run(Scripted(), tmp=tmp_path)
     parts.pop("runtime_facts")
     record = {
-        "schema": 1,
+        "schema": 2,
         "study": "s",
         "campaign": "c",
         "model": {"name": "m", "sha256": "0" * 64, "parameters": 1, "quantization": "Q8_0"},
@@ -122,7 +54,7 @@ def test_the_record_fits_its_schema(tmp_path):
         "instrument": measured.facts(),
         **parts,
     }
-    schema = Path(__file__).parents[2] / "workflow/schemas/record.schema.yaml"
+    schema = REPOSITORY / "workflow/schemas/record.schema.yaml"
     jsonschema.validate(json.loads(json.dumps(record)), yaml.safe_load(schema.read_text()))
 
 
@@ -144,7 +76,7 @@ def test_an_aborted_answer_is_kept_and_counted_again(tmp_path):
     runtime = Scripted(
         finish_reason="aborted_by_runtime", counts_known=False, prompt_tokens=0, generated_tokens=0
     )
-    parts, _ = run(runtime, count=lambda texts: [31] * len(texts), tmp=tmp_path)
+    parts, _ = run(runtime, count=lambda texts: [[7] * 31] * len(texts), tmp=tmp_path)
     assert {t["generated_tokens"] for t in parts["tasks"]} == {31}
     assert {t["finish_reason"] for t in parts["tasks"]} == {"aborted_by_runtime"}
     assert parts["prompt_tokens"] == 9
@@ -160,7 +92,7 @@ def test_a_run_is_not_lost_when_its_answers_cannot_be_counted_again(tmp_path):
     said: list[str] = []
     broken = tmp_path / "m.gguf"
     broken.write_bytes(b"no model")
-    counted = campaign.count_tokens(broken, ["def f():"], said.append)
+    counted = campaign.read_again(broken, ["def f():"], said.append)
     assert counted is None
     assert "answers are not counted again" in said[0]
     parts, _ = run(Scripted(), count=lambda texts: counted, tmp=tmp_path)
@@ -173,57 +105,10 @@ def test_what_does_not_settle_is_flagged(tmp_path):
     assert parts["settle"]["settled"] is False
     assert "not_settled" in [code["code"] for code in parts["validity"]["codes"]]
     assert parts["validity"]["valid"] is True, "the demonstration flags"
-    strict = dataclasses.replace(rules, flag_only=False)
+    strict = dataclasses.replace(STRICT, settle_limit=1e-9)
     parts, _ = run(Scripted(), rules=strict, tmp=tmp_path)
     codes = {code["code"]: code["invalidates"] for code in parts["validity"]["codes"]}
     assert codes["not_settled"] is False, "a run that does not settle is not repeated"
-
-
-QUIET = {
-    "busy_share": 0.01,
-    "foreign_share": 0.001,
-    "steal_share": 0.0,
-    "swapped_bytes": 0,
-    "throttled": 0,
-    "settled": True,
-    "settle_cv": 0.5,
-    "clock_jump_s": 0.0,
-    "changed": [],
-    "unreadable": 0,
-}
-STRICT = dataclasses.replace(RULES, flag_only=False, cpu_busy=0.05, foreign_cpu=0.02)
-
-
-def test_a_quiet_run_is_valid():
-    assert protocol.validity(QUIET, STRICT) == {"valid": True, "codes": []}
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "code"),
-    [
-        ("busy_share", 0.2, "machine_busy_before"),
-        ("foreign_share", 0.03, "foreign_cpu"),
-        ("steal_share", 0.02, "steal"),
-        ("swapped_bytes", 4096, "swap"),
-        ("throttled", 1, "throttled"),
-        ("clock_jump_s", 30.0, "clock_jump_s"),
-        ("changed", ["governors"], "machine_settings_changed"),
-        ("unreadable", 1, "counter_unreadable"),
-    ],
-)
-def test_each_broken_rule_has_its_code_with_seen_and_limit(key, value, code):
-    found = protocol.validity({**QUIET, key: value}, STRICT)
-    assert found["valid"] is False
-    assert [each["code"] for each in found["codes"]] == [code]
-    assert found["codes"][0]["invalidates"] is True
-
-
-def test_a_run_that_does_not_settle_is_flagged_with_seen_and_limit():
-    found = protocol.validity({**QUIET, "settled": False}, STRICT)
-    assert found == {
-        "valid": True,
-        "codes": [{"code": "not_settled", "seen": 0.5, "limit": 0.02, "invalidates": False}],
-    }
 
 
 def test_a_required_setting_that_a_runtime_cannot_hold_is_refused_by_name(monkeypatch):

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from joules import environment, lock, protocol
+from joules import environment, lock, protocol, validity
 from joules.counters import CounterMeter, nvml_counters, powercap_counters
 from joules.errors import UserError
 from joules.files import read_json, sha256_of, write_json
@@ -74,11 +74,14 @@ def end_with_workflow() -> None:
     threading.Thread(target=watch, name="end-with-workflow", daemon=True).start()
 
 
-def settings_of(config: Mapping[str, Any], kind: str) -> Settings:
-    """Return the settings of a study for runs of one kind; `auto` threads become a number."""
+def settings_of(config: Mapping[str, Any], kind: str, never_ends: bool = False) -> Settings:
+    """Return the settings of a study for runs of one kind; `auto` threads become a number.
+
+    A model that `never_ends` has no end of text to ignore, so that no runtime is told to.
+    """
     values = dict(config)
     values["threads"] = environment.threads_of(values["threads"])
-    return Settings(**values, ignore_eos=kind == "fixed")
+    return Settings(**values, ignore_eos=kind == "fixed" and not never_ends)
 
 
 def check_require(name: str, required: Sequence[str], settings: Settings) -> None:
@@ -89,7 +92,8 @@ def check_require(name: str, required: Sequence[str], settings: Settings) -> Non
         raise UserError(
             f"The runtime {name} cannot hold {', '.join(sorted(wanted & cannot))}, which this "
             "study requires. Take the runtime off `runtimes`, or the setting off `require` "
-            "(for kind `fixed`: off `kinds`)."
+            "(for kind `fixed`: off `kinds`; or take models that never end an answer and say so by "
+            "`never_ends` in config/models.yaml)."
         )
 
 
@@ -132,19 +136,29 @@ def study_prompts(rows: Sequence[Mapping[str, Any]], kind: str) -> protocol.Prom
     )
 
 
+def limits_of(config: Mapping[str, Any]) -> validity.Limits:
+    """Return the limits of a valid run from `limits` of the config."""
+    return validity.Limits(
+        **{
+            field.name: config["limits"][field.name]
+            for field in dataclasses.fields(validity.Limits)
+        }
+    )
+
+
 def rules_of(config: Mapping[str, Any]) -> protocol.Rules:
     """Return the protocol's rules from `windows`, `settle` and `limits` of the config."""
+    windows, settle = config["windows"], config["settle"]
     return protocol.Rules(
-        preflight_s=config["windows"]["preflight_s"],
-        idle_s=config["windows"]["idle_s"],
-        rest_s=config["windows"]["rest_s"],
-        settle_limit=config["settle"]["limit"],
-        settle_s=config["settle"]["seconds"],
-        settle_cap_s=config["settle"]["cap_s"],
-        cpu_busy=config["limits"]["cpu_busy"],
-        foreign_cpu=config["limits"]["foreign_cpu"],
-        flag_only=config["limits"]["flag_only"],
+        **{name: windows[name] for name in WINDOW_RULES},
+        settle_limit=settle["limit"],
+        settle_s=settle["seconds"],
+        settle_cap_s=settle["cap_s"],
+        limits=limits_of(config),
     )
+
+
+WINDOW_RULES = ("preflight_s", "idle_s", "rest_s", "rest_margin_c", "rest_cap_s")
 
 
 def model_facts(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -161,14 +175,14 @@ def runtime_of(
     return load(name)({**options, "provided": dict(provided)}, work_folder)
 
 
-def count_tokens(model: Path, texts: list[str], report: Report) -> list[int] | None:
-    """Return the tokens of each text by the model file's tokenizer.
+def read_again(model: Path, texts: list[str], report: Report) -> list[list[int]] | None:
+    """Return the token ids of each text by the model file's tokenizer.
 
     None where it is not at hand, said by `report`: it is a check, and must not cost a run that is
     measured already.
     """
     try:
-        return [len(ids) for ids in tokenize(model, texts, add_bos=False)]
+        return tokenize(model, texts, add_bos=False)
     except UserError as error:
         report(f"answers are not counted again: {error}")
         return None
@@ -230,7 +244,8 @@ def measure(
     end_with_workflow()
     refuse_hidden_settings()
     results = record_file.parents[4]
-    settings = settings_of(config["settings"], run.kind)
+    never_ends = model_facts(rows).get("never_ends", False)
+    settings = settings_of(config["settings"], run.kind, never_ends)
     check_require(run.runtime, config["require"], settings)
     check_agreement(results / "agreement" / f"{run.model}.json", run.runtime, settings)
     with lock.measuring(report):
@@ -283,7 +298,10 @@ def _attempt(
     keep_messages(log_file.with_suffix("") / "codecarbon.log")
     with (
         tempfile.TemporaryDirectory() as scratch,
-        CounterMeter(powercap_counters() + nvml_counters()) as meter,
+        CounterMeter(
+            powercap_counters() + nvml_counters(),
+            largest_power_w=config["limits"]["largest_power_w"],
+        ) as meter,
     ):
         instrument = Instrument(config["country_iso_code"], Path(scratch), meter)
         require_tier(instrument.tier, instrument.tier_reason, config["require_tier"])
@@ -294,14 +312,15 @@ def _attempt(
             study_prompts(rows, run.kind),
             rules_of(config),
             instrument,
-            lambda: meter.unreadable,
             lambda line: report(f"{head}: {line}"),
-            lambda texts: count_tokens(model, texts, report),
+            lambda texts: read_again(model, texts, report),
+            exactly=settings.max_tokens if run.kind == "fixed" else None,
+            keep_ids=run.repetition == 1,
         )
     parts["environment"]["before"]["machine"] = environment.machine_facts()
     runtime_facts = parts.pop("runtime_facts")
     return {
-        "schema": 1,
+        "schema": 2,
         "study": config["study"],
         "campaign": config["campaign"],
         "model": {

@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from joules.counters import gpu_state
+
 CPU = Path("/sys/devices/system/cpu")
 
 
@@ -157,6 +159,7 @@ def state() -> dict[str, Any]:
         "power_plugged": battery.power_plugged if battery else None,
         "platform_profile": _read("/sys/firmware/acpi/platform_profile"),
         "boot_time": psutil.boot_time(),
+        "gpus": gpu_state(),
     }
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import hashlib
 import importlib.metadata
+import itertools
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 from joules.counters import CounterMeter
 from joules.errors import UserError
+from joules.power_trace import Reading
 from joules.units import joule_from_kwh
 
 Energy = dict[str, float | None]
@@ -28,7 +30,9 @@ COUNTER_MODES = ("intel_rapl", "windows_emi")  # CodeCarbon's names for counted 
 SAMPLING_INTERVAL_S = 1.0
 
 # The modules that decide what a joule in a record means; their hash is in every record.
-INSTRUMENT_MODULES = ("counters", "environment", "instrument", "protocol", "units")
+INSTRUMENT_MODULES = (
+    *("counters", "environment", "instrument", "power_trace", "protocol", "units", "validity"),
+)
 
 
 def refuse_hidden_settings() -> None:
@@ -202,7 +206,10 @@ def headline_j(energy: Energy) -> float:
 
 @dataclasses.dataclass
 class Window:
-    """An interval with its own energy. Filled when it closes."""
+    """An interval with its own energy. Filled when it closes.
+
+    `readings` are those that its tracker took, and the last of them is `late_s` off the end.
+    """
 
     name: str
     start_monotonic_s: float = 0.0
@@ -210,6 +217,19 @@ class Window:
     duration_s: float = 0.0
     energy_j: Energy = dataclasses.field(default_factory=dict)
     energy_own_j: Energy = dataclasses.field(default_factory=dict)
+    readings: list[Reading] = dataclasses.field(default_factory=list)
+    late_s: float = 0.0
+
+    @property
+    def end_s(self) -> float:
+        """The end, by the monotonic clock."""
+        return self.start_monotonic_s + self.duration_s
+
+    def longest_silence_s(self) -> float:
+        """Return the longest time in which the tracker took no reading."""
+        moments = [reading.moment_s for reading in self.readings]
+        edges = [self.start_monotonic_s, *moments, self.end_s]
+        return max(later - earlier for earlier, later in itertools.pairwise(edges))
 
 
 class Instrument:
@@ -218,15 +238,21 @@ class Instrument:
     def __init__(self, country_iso_code: str, folder: Path, meter: CounterMeter) -> None:
         self._country = country_iso_code
         self._folder = folder
-        self._meter = meter
+        self.meter = meter
         # The first start in a process probes the hardware for seconds; it is thrown away here.
         first = make_tracker("first", country_iso_code, folder)
         first.start()
         first.stop()
         self.components = components(first)
-        dram = [counter.source for counter in meter.counters if counter.component == "dram"]
-        if dram:
-            self.components["dram"] = {"source": "own_counter", "files": dram}
+        for part in ("dram", "psys"):
+            files = [counter.source for counter in meter.counters if counter.component == part]
+            if files:
+                self.components[part] = {
+                    "source": "own_counter",
+                    "files": files,
+                    "wrap_range_j": meter.smallest_range_j(part),
+                    "sampling_interval_s": meter.interval_s,
+                }
         self.tier, self.tier_reason = tier_of(self.components)
 
     def facts(self) -> dict[str, Any]:
@@ -245,6 +271,24 @@ class Instrument:
             "modules_sha256": modules_sha256(),
         }
 
+    def _keep_readings(self, tracker: Any, window: Window) -> None:
+        """Keep what the tracker reads once a second: no second sampler is needed for it."""
+        read, dram_before = tracker._do_measurements, self.meter.total_j()["dram"]
+
+        def read_and_keep() -> None:
+            read()
+            dram = self.meter.total_j()["dram"]
+            window.readings.append(
+                Reading(
+                    time.monotonic(),
+                    joule_from_kwh(tracker._total_cpu_energy.kWh),
+                    joule_from_kwh(tracker._total_gpu_energy.kWh),
+                    None if dram is None or dram_before is None else dram - dram_before,
+                )
+            )
+
+        tracker._do_measurements = read_and_keep
+
     @contextlib.contextmanager
     def window(self, name: str) -> Iterator[Window]:
         """Measure one window by a tracker object of its own.
@@ -254,27 +298,30 @@ class Instrument:
         """
         window = Window(name)
         tracker = make_tracker(name, self._country, self._folder)
+        self._keep_readings(tracker, window)
         tracker.start()
-        own_before = self._meter.total_j()
+        own_before = self.meter.total_j()
         window.start_monotonic_s = time.monotonic()
         window.start_wall = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         try:
             yield window
         finally:
             window.duration_s = time.monotonic() - window.start_monotonic_s
-            own_after = self._meter.total_j()
+            own_after = self.meter.total_j()
             # stop() of 3.3.2 takes no reading when the last is younger than 50 ms: up to 50 ms of
             # energy would be lost.
             tracker._measure_power_and_energy()
+            taken = list(window.readings)
+            window.late_s = abs(taken[-1].moment_s - window.end_s) if taken else window.duration_s
             tracker.stop()
         data = getattr(tracker, "final_emissions_data", None)
         if data is None:
             raise RuntimeError(f"CodeCarbon returned no energy for the window {name}.")
+        window.readings = taken
         window.energy_j = energy_of(data, self.components)
-        window.energy_own_j = {
-            part: None if own_before[part] is None else (own_after[part] or 0) - value
-            for part, value in ((part, own_before[part] or 0.0) for part in own_before)
-        }
+        for part in ("cpu", "gpu", "dram"):
+            before, after = own_before[part], own_after[part]
+            window.energy_own_j[part] = None if before is None or after is None else after - before
         window.energy_j["dram"] = window.energy_own_j["dram"]
 
     @contextlib.contextmanager
@@ -287,7 +334,7 @@ class Instrument:
         tracker = make_tracker("task", self._country, self._folder)
 
         def measure(name: str, work: Callable[[], Any]) -> tuple[Any, float, Energy]:
-            own_before = self._meter.total_j()["dram"]
+            own_before = self.meter.total_j()["dram"]
             tracker.start_task(name)
             start = time.monotonic()
             try:
@@ -297,7 +344,7 @@ class Instrument:
                 data = tracker.stop_task(name)
             energy = energy_of(data, self.components)
             if own_before is not None:
-                energy["dram"] = (self._meter.total_j()["dram"] or 0.0) - own_before
+                energy["dram"] = (self.meter.total_j()["dram"] or 0.0) - own_before
             return result, duration_s, energy
 
         # A warm-up task, so that no first-use cost falls into the first measured one.

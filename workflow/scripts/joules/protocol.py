@@ -13,16 +13,13 @@ from typing import Any
 
 import psutil
 
-from joules import environment
+from joules import environment, power_trace, validity
 from joules.errors import UserError
-from joules.instrument import Energy, Instrument, Window, headline_j
+from joules.instrument import SAMPLING_INTERVAL_S, Energy, Instrument, Window, headline_j
 from joules.runtimes import Completion, Model, Prompt, Runtime, Settings
 
 SETTLE_LAST = 4  # prompts whose time per token must agree (after Georges et al., OOPSLA 2007)
 REPORT_EVERY_S = 5.0
-FLAGS = ("not_settled",)  # stated, but no ground to repeat a run
-PREFLIGHT_TEMPERATURE_MARGIN_C = 2.0
-REST_CAP_S = 300.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +29,12 @@ class Rules:
     preflight_s: float
     idle_s: float
     rest_s: float
+    rest_margin_c: float
+    rest_cap_s: float
     settle_limit: float
     settle_s: float
     settle_cap_s: float
-    cpu_busy: float
-    foreign_cpu: float
-    flag_only: bool
+    limits: validity.Limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,19 +76,33 @@ def check_settings(settings: Settings, in_force: Mapping[str, Any]) -> None:
         )
 
 
-def preflight(rules: Rules) -> dict[str, Any]:
-    """Watch the machine for the preflight's length; return its busy share and temperature."""
-    before = psutil.cpu_times()
-    time.sleep(rules.preflight_s)
-    after = psutil.cpu_times()
-    total = sum(after) - sum(before)
-    busy = 1 - (after.idle - before.idle) / total if total > 0 else 0.0
-    return {"busy_share": busy, "temperature_c": environment.package_temperature()}
+def preflight(rules: Rules, report: Callable[[str], None]) -> dict[str, Any]:
+    """Watch the machine before a run; return its busy share and temperature.
+
+    A machine that is busy is watched again until it is quiet, at most `limits.wait_s`. What it is
+    then decides: the run is judged by it.
+    """
+    began = time.monotonic()
+    while True:
+        before = psutil.cpu_times()
+        time.sleep(rules.preflight_s)
+        after = psutil.cpu_times()
+        total = sum(after) - sum(before)
+        busy = 1 - (after.idle - before.idle) / total if total > 0 else 0.0
+        waited_s = time.monotonic() - began
+        if busy <= rules.limits.cpu_busy or waited_s >= rules.limits.wait_s:
+            return {
+                "busy_share": busy,
+                "waited_s": waited_s,
+                "temperature_c": environment.package_temperature(),
+            }
+        report(f"the machine is busy ({busy:.0%} of it); waiting until it is quiet")
 
 
 def settle(runtime: Runtime, prompts: Prompts, rules: Rules) -> dict[str, Any]:
     """Answer prompts outside the measured set until decode time per token is steady, or the cap."""
     times: list[float] = []
+    answers: list[Completion] = []
     start = time.monotonic()
     spread: float | None = None
     while True:
@@ -99,6 +110,7 @@ def settle(runtime: Runtime, prompts: Prompts, rules: Rules) -> dict[str, Any]:
             runtime.complete(prompts.flush, max_tokens=1)
             completion = runtime.complete(prompt)
             check_count("settle", prompt, completion)
+            answers.append(completion)
             now = time.monotonic()
             # Decode time alone: with the prefill in it, prompts of different lengths never agree.
             times.append(completion.decode_s / max(1, completion.generated_tokens))
@@ -112,19 +124,26 @@ def settle(runtime: Runtime, prompts: Prompts, rules: Rules) -> dict[str, Any]:
                     "prompts": len(times),
                     "cv": spread,
                     "limit": rules.settle_limit,
+                    "prefill_tokens_per_s": validity.prefill_tokens_per_s(answers),
                 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """One measured task before it becomes an entry of the record."""
+    """One measured task before it becomes an entry of the record.
+
+    `gap_energy_j` and `gap_duration_s` are of the gap before it: flush prompt and bookkeeping.
+    """
 
     task_id: str
     prompt_sha256: str
     prompt: Prompt
     completion: Completion
+    start_monotonic_s: float
     duration_s: float
     energy_j: Energy
+    gap_duration_s: float
+    gap_energy_j: Energy
 
 
 def measure_tasks(
@@ -133,34 +152,53 @@ def measure_tasks(
     """Answer every problem inside one window; return the window and the answers."""
     answers: list[Answer] = []
     last_report = time.monotonic()
+
+    def between_tasks() -> None:
+        nonlocal last_report
+        if answers and time.monotonic() - last_report >= REPORT_EVERY_S:
+            last_report = time.monotonic()
+            report(f"{len(answers)} of {len(prompts.problems)} tasks")
+        runtime.complete(prompts.flush, max_tokens=1)
+
     with instrument.tasks() as measure_task, instrument.window("tasks") as window:
         for task_id, sha256, prompt in prompts.problems:
-            runtime.complete(prompts.flush, max_tokens=1)
+            # The gap is measured by itself, so that tasks and gaps can be held against the window.
+            _, gap_s, gap_j = measure_task(f"before {task_id}", between_tasks)
+            start = time.monotonic()
             completion, duration_s, energy_j = measure_task(
                 task_id, functools.partial(runtime.complete, prompt)
             )
             check_count(task_id, prompt, completion)
-            answers.append(Answer(task_id, sha256, prompt, completion, duration_s, energy_j))
-            if time.monotonic() - last_report >= REPORT_EVERY_S:
-                last_report = time.monotonic()
-                report(f"{len(answers)} of {len(prompts.problems)} tasks")
+            answers.append(
+                Answer(
+                    task_id, sha256, prompt, completion, start, duration_s, energy_j, gap_s, gap_j
+                )
+            )
     return window, answers
 
 
-def task_entries(answers: Sequence[Answer], counted: list[int] | None) -> list[dict[str, Any]]:
-    """Return the record's `tasks`. `counted` are the tokens of each text when read again.
+def task_entries(
+    answers: Sequence[Answer],
+    counted: Sequence[Sequence[int]] | None,
+    window: Window,
+    instrument: Instrument,
+    keep_ids: bool,
+) -> list[dict[str, Any]]:
+    """Return the record's `tasks`. `counted` are the token ids of each text when read again.
 
     Raises UserError when an answer without counts from its runtime could not be counted again.
     """
     entries = []
     for index, answer in enumerate(answers):
-        completion, again = answer.completion, None if counted is None else counted[index]
+        completion, ids = answer.completion, None if counted is None else counted[index]
+        again = None if ids is None else len(ids)
         generated = completion.generated_tokens if completion.counts_known else again
         if generated is None:
             raise UserError(
                 f"{answer.task_id}: the runtime gave no token counts and the text could not be "
                 "counted again. Install llama-cpp-python beside the runtime; it counts."
             )
+        start_s, prefill_s = answer.start_monotonic_s, completion.prefill_s
         entries.append(
             {
                 "task_id": answer.task_id,
@@ -168,10 +206,15 @@ def task_entries(answers: Sequence[Answer], counted: list[int] | None) -> list[d
                 "prompt_tokens": len(answer.prompt.token_ids),
                 "generated_tokens": generated,
                 "retokenised_tokens": again,
-                "prefill_s": completion.prefill_s,
+                "retokenised_ids": list(ids) if ids is not None and keep_ids else None,
+                "start_s": start_s - window.start_monotonic_s,
+                "prefill_s": prefill_s,
                 "decode_s": completion.decode_s,
                 "duration_s": answer.duration_s,
                 "energy_j": answer.energy_j,
+                "prefill_energy_j": None
+                if prefill_s is None
+                else instrument.meter.between_j(start_s, start_s + prefill_s),
                 "finish_reason": completion.finish_reason,
                 "completion": completion.text,
             }
@@ -187,43 +230,67 @@ def rest(rules: Rules, cold_temperature_c: float | None) -> None:
         cool = (
             cold_temperature_c is None
             or now is None
-            or now <= cold_temperature_c + PREFLIGHT_TEMPERATURE_MARGIN_C
+            or now <= cold_temperature_c + rules.rest_margin_c
         )
-        if waited >= rules.rest_s and (cool or waited >= REST_CAP_S):
+        if waited >= rules.rest_s and (cool or waited >= rules.rest_cap_s):
             return
         time.sleep(min(1.0, max(0.01, rules.rest_s - waited)))
 
 
-def validity(seen: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
-    """Return whether the run is valid, with every rule that was broken. Blind to energy.
+def net_of(window: Window, idle: Window) -> Energy:
+    """Return a window's energy less that of the idle machine in the same time, per component."""
+    share = window.duration_s / idle.duration_s if idle.duration_s else 0.0
+    net: Energy = {}
+    for part, gross in window.energy_j.items():
+        calm = idle.energy_j.get(part)
+        net[part] = None if gross is None or calm is None else gross - calm * share
+    return net
 
-    `seen` holds: busy_share, foreign_share, steal_share, swapped_bytes, throttled, settled,
-    settle_cv, clock_jump_s, changed (names of machine settings that changed), unreadable.
-    """
-    checks: list[tuple[str, Any, Any, bool]] = [
-        ("machine_busy_before", seen["busy_share"], rules.cpu_busy, False),
-        ("foreign_cpu", seen["foreign_share"], rules.foreign_cpu, False),
-        ("steal", seen["steal_share"], 0.01, False),
-        ("swap", seen["swapped_bytes"], 0, False),
-        ("throttled", seen["throttled"], 0, False),
-        ("not_settled", seen["settle_cv"], rules.settle_limit, seen["settled"]),
-        ("clock_jump_s", seen["clock_jump_s"], 1.0, False),
-        ("counter_unreadable", seen["unreadable"], 0, False),
-        ("machine_settings_changed", seen["changed"], [], not seen["changed"]),
-    ]
-    codes = []
-    for code, value, limit, passed in checks:
-        if passed or (isinstance(value, (int, float)) and value <= limit):
-            continue
-        codes.append(
-            {
-                "code": code,
-                "seen": value,
-                "limit": limit,
-                "invalidates": code not in FLAGS and not rules.flag_only,
-            }
-        )
-    return {"valid": not any(code["invalidates"] for code in codes), "codes": codes}
+
+def window_entry(window: Window, idle: Window) -> dict[str, Any]:
+    """Return the record's entry of one window."""
+    entry = {field: getattr(window, field) for field in WINDOW_FIELDS}
+    return entry | {"net_energy_j": net_of(window, idle)}
+
+
+WINDOW_FIELDS = (
+    *("name", "start_monotonic_s", "start_wall", "duration_s", "energy_j", "energy_own_j"),
+)
+
+
+def differences(window: Window) -> dict[str, float]:
+    """Return CodeCarbon's energy over that of the own counters, less 1, per shared component."""
+    found = {}
+    for part in ("cpu", "gpu"):
+        theirs, ours = window.energy_j[part], window.energy_own_j[part]
+        if theirs is not None and ours:
+            found[part] = theirs / ours - 1
+    return found
+
+
+def meter_facts(
+    windows: Sequence[Window], tasks: Window, answers: Sequence[Answer], instrument: Instrument
+) -> dict[str, Any]:
+    """Return what `validity.counter_checks` looks at, but for conservation."""
+    meter = instrument.meter
+    own = tasks.energy_own_j
+    silence_s = tasks.longest_silence_s()
+    unread_s = meter.largest_gap_s(tasks.start_monotonic_s, tasks.end_s)
+    longest_s = max([silence_s, *(answer.duration_s for answer in answers)])
+    shares = []
+    for part in ("cpu", "gpu", "dram"):
+        range_j, used_j = meter.smallest_range_j(part), own.get(part)
+        if range_j and used_j is not None and tasks.duration_s:
+            shares.append(used_j / tasks.duration_s * longest_s / range_j)
+    return {
+        "unreadable": meter.unreadable if meter.counters else None,
+        "resets": meter.resets if meter.counters else None,
+        "stuck": [part for part, used_j in own.items() if used_j == 0 and part != "gpu"],
+        "sampling_gap_s": max(silence_s, unread_s or 0.0),
+        "late_s": max(window.late_s for window in windows),
+        "wrap_share": max(shares, default=None),
+        "cross_check": differences(tasks),
+    }
 
 
 def run_once(
@@ -233,22 +300,24 @@ def run_once(
     prompts: Prompts,
     rules: Rules,
     instrument: Instrument,
-    unreadable: Callable[[], int],
     report: Callable[[str], None],
-    count_tokens: Callable[[list[str]], list[int] | None],
+    read_again: Callable[[list[str]], list[list[int]] | None],
+    exactly: int | None = None,
+    keep_ids: bool = True,
 ) -> dict[str, Any]:
     """Measure one run; return those parts of its record that the run itself decides.
 
-    `unreadable()` is how often an own counter could not be read so far. `count_tokens` counts
-    texts with the model file's tokenizer, or returns None where it is not at hand.
+    `read_again` gives the token ids of texts by the model file's tokenizer, or None where it is not
+    at hand. `exactly`: every answer must have so many tokens (kind `fixed`). `keep_ids`: the record
+    keeps those ids.
     """
     before = environment.state()
-    quiet = preflight(rules)
+    quiet = preflight(rules, report)
     windows: list[Window] = []
     wall, monotonic = time.time(), time.monotonic()
-    with instrument.window("idle_cold") as window:
+    with instrument.window("idle_cold") as idle:
         time.sleep(rules.idle_s)
-    windows.append(window)
+    windows.append(idle)
     with runtime:
         with instrument.window("load") as window:
             runtime.start(model, settings)
@@ -270,29 +339,33 @@ def run_once(
         with instrument.window("idle_after") as after_window:
             time.sleep(rules.idle_s)
         windows.append(after_window)
-    tasks = task_entries(answers, count_tokens([each.completion.text for each in answers]))
+    completions = [each.completion for each in answers]
+    ids = read_again([each.text for each in completions])
+    tasks = task_entries(answers, ids, window, instrument, keep_ids)
     clock_jump_s = abs((time.time() - wall) - (time.monotonic() - monotonic))
     rest(rules, quiet["temperature_c"])
     after = environment.state()
     foreign = environment.foreign_use(
         use_before, use_after, own, window.duration_s, psutil.cpu_count() or 1
     )
-    watched = ("governors", "energy_preferences", "turbo_off", "boost", "smt", "power_plugged")
+    energy_j = headline_j(window.energy_j)
+    gaps_j = sum(headline_j(each.gap_energy_j) for each in answers)
+    tasks_j = sum(headline_j(task["energy_j"]) for task in tasks)
+    conservation = (tasks_j + gaps_j) / energy_j - 1 if energy_j else 0.0
     seen = {
         "busy_share": quiet["busy_share"],
         "foreign_share": foreign["share"],
         "steal_share": foreign["steal_share"],
-        "swapped_bytes": sum(after[k] - before[k] for k in ("swap_in_bytes", "swap_out_bytes")),
-        "throttled": after["throttle_count"] - before["throttle_count"],
-        "settled": settled["settled"],
-        "settle_cv": settled["cv"],
         "clock_jump_s": clock_jump_s,
-        "changed": [name for name in watched if before[name] != after[name]],
-        "unreadable": unreadable(),
+        "conservation": conservation,
+        **meter_facts(windows, window, answers, instrument),
     }
-    energy_j = headline_j(window.energy_j)
-    inside_j = sum(headline_j(task["energy_j"]) for task in tasks)
-    inside_s = sum(task["duration_s"] for task in tasks)
+    again = None if ids is None else [len(each) for each in ids]
+    checks = [
+        *validity.machine_checks(before, after, seen, rules.limits),
+        *validity.counter_checks(seen, instrument.tier != "estimated", rules.limits),
+        *validity.answer_checks(completions, again, settled, exactly, rules.limits),
+    ]
     return {
         "runtime_facts": facts,
         "settings_in_force": in_force,
@@ -300,16 +373,21 @@ def run_once(
             "before": before | quiet,
             "after": after | {"foreign_cpu": foreign, "clock_jump_s": clock_jump_s},
         },
-        "windows": [dataclasses.asdict(each) for each in windows],
+        "windows": [window_entry(each, idle) for each in windows],
+        "trace": power_trace.trace(
+            windows, instrument.components["gpu"]["source"] != "none", SAMPLING_INTERVAL_S
+        ),
         "tasks": tasks,
         "gaps": {
-            "duration_s": window.duration_s - inside_s,
-            "energy_j": energy_j - inside_j,
-            "share": (energy_j - inside_j) / energy_j if energy_j else 0.0,
+            "duration_s": sum(each.gap_duration_s for each in answers),
+            "energy_j": gaps_j,
+            "share": gaps_j / energy_j if energy_j else 0.0,
+            "conservation": conservation,
         },
         "settle": settled,
+        "cross_check": differences(window),
         "energy_j": energy_j,
         "generated_tokens": sum(task["generated_tokens"] for task in tasks),
         "prompt_tokens": sum(task["prompt_tokens"] for task in tasks),
-        "validity": validity(seen, rules),
+        "validity": validity.judged(checks, rules.limits.flag_only),
     }

@@ -110,7 +110,7 @@ def run_s(cell: Cell, kind: str, tasks: int, config: Mapping[str, Any], case: in
     longest = settle["cap_s"] + each_s  # the cap is looked at after each prompt
     shortest = max(settle["seconds"], protocol.SETTLE_LAST * each_s)
     settle_s = longest if case == LIMIT else min(SETTLE_FACTOR[case] * shortest, longest)
-    rest_s = max(windows["rest_s"], protocol.REST_CAP_S) if case == LIMIT else windows["rest_s"]
+    rest_s = max(windows["rest_s"], windows["rest_cap_s"]) if case == LIMIT else windows["rest_s"]
     waiting_s = windows["preflight_s"] + 3 * windows["idle_s"] + rest_s + OVERHEAD_S[case]
     return waiting_s + cell.load_s[case] + settle_s + tasks * (each_s + GRADE_S[case])
 

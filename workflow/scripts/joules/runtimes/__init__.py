@@ -85,6 +85,7 @@ class Completion:
         prefill_s: from sending the prompt to the first token, in seconds; None where not known.
         decode_s: from the first token to the last, in seconds.
         finish_reason: `eos`, `limit` or `aborted_by_runtime`.
+        load_s: spent on loading weights while answering, in seconds; None where not reported.
         counts_known: False when the runtime reported no counts; the harness then counts the text.
     """
 
@@ -95,6 +96,7 @@ class Completion:
     decode_s: float
     finish_reason: str
     counts_known: bool = True
+    load_s: float | None = None
 
 
 class Runtime(Protocol):

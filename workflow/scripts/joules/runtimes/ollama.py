@@ -129,6 +129,7 @@ class Runtime:
             prefill_s=prefill_s,
             decode_s=max(0.0, wall_s - prefill_s),
             finish_reason=FINISH_REASONS[answer.done_reason],
+            load_s=(answer.load_duration or 0) * NANOSECOND,
         )
 
     def settings_in_force(self) -> dict[str, Any]:
