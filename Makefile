@@ -5,6 +5,7 @@
 #   BLOCKS    for `make forecast`, another number of blocks than the study's
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
 #   ARCHIVE   a file results/<study>/archive/<campaign>.zip, for `make import`
+#   RUNS      a table of runs as CSV, for `make analyse`; OUT: a folder for what comes of it
 #   SAMPLES   JSON lines with task_id and completion, for `make grade`; OUT: its verdicts
 
 SHELL := /bin/bash
@@ -14,7 +15,7 @@ in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
-.PHONY: help all doctor forecast test review import grade
+.PHONY: help all doctor forecast test review import grade analyse bench-null bench-scale
 
 help:
 	@echo "make all                     measure, grade, analyse and write the article"
@@ -24,6 +25,7 @@ help:
 	@echo "make test                    every test and check"
 	@echo "make import ARCHIVE=FILE     unpack an archive into data/measurements/ and check its sums"
 	@echo "make grade SAMPLES=A OUT=B   grade HumanEval samples made elsewhere, in the sandbox"
+	@echo "make analyse RUNS=A OUT=B    compare runtimes by a table of runs measured elsewhere"
 	@echo "make review CAMPAIGN=NAME    rebuild figures and article from data/measurements/NAME, without measuring"
 
 all:
@@ -57,3 +59,17 @@ import:
 grade:
 	@requirements/install.sh review
 	@$(tool) joules.grading "$(SAMPLES)" "$(OUT)"
+
+analyse:
+	@requirements/install.sh review
+	@$(tool) joules.analyse "$(RUNS)" "$(OUT)"
+
+# Needs minutes and a quiet machine: how often a difference is found that is not, or is, there.
+bench-null:
+	@requirements/install.sh test
+	@.venv/bin/python tests/benchmarks/bench_null.py
+
+# Needs minutes, 3 GB of disk and a quiet machine: how long large studies take right of the records.
+bench-scale:
+	@requirements/install.sh test
+	@.venv/bin/python tests/benchmarks/bench_scale.py

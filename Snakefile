@@ -64,5 +64,6 @@ rule article:
 rule records:
     """Every run of the study, measured and graded."""
     input:
+        agreements(),
         records_of("records"),
         records_of("grades"),

@@ -5,7 +5,6 @@ records and grades can be tested against effects that are known because they wer
 """
 
 import dataclasses
-import datetime
 import functools
 import hashlib
 import json
@@ -16,6 +15,16 @@ from typing import Any
 import jsonschema
 import numpy as np
 import yaml
+from synthetic_parts import (
+    BUSY_POWER_W,
+    IDLE_POWER_W,
+    answer,
+    environment,
+    machine,
+    sha256,
+    trace,
+    window,
+)
 
 from joules.files import rounded
 from joules.schedule import Run, plan
@@ -25,12 +34,10 @@ SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "record.schema.yam
 PREFILL_J_PER_TOKEN = 0.02
 DECODE_J_PER_TOKEN = 0.10
 OVERHEAD_J_PER_TASK = 0.05
-IDLE_POWER_W = 4.0
-BUSY_POWER_W = 10.0
 GAP_SHARE = 0.01
 TASK_NOISE_CV = 0.02
 LABELS = {"ollama": "Ollama", "llama_cpp": "llama-cpp-python"}
-FIRST_MOMENT = datetime.datetime(2026, 11, 25, 8, 0, tzinfo=datetime.UTC)
+BROKEN = {"code": "foreign_cpu", "seen": 0.05, "limit": 0.02, "invalidates": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,57 +57,6 @@ def validator() -> Any:
     return jsonschema.Draft202012Validator(yaml.safe_load(SCHEMA.read_text()))
 
 
-def _sha256(*words: object) -> str:
-    return hashlib.sha256("/".join(map(str, words)).encode()).hexdigest()
-
-
-def _window(name: str, start_s: float, duration_s: float, cpu_j: float, dram: bool) -> dict:
-    energy = {"cpu": cpu_j, "gpu": None, "dram": cpu_j * 0.1 if dram else None}
-    return {
-        "name": name,
-        "start_monotonic_s": start_s,
-        "start_wall": (FIRST_MOMENT + datetime.timedelta(seconds=start_s)).isoformat(
-            timespec="milliseconds"
-        ),
-        "duration_s": duration_s,
-        "energy_j": energy,
-        "energy_own_j": {part: None if not dram else value for part, value in energy.items()},
-    }
-
-
-def _environment(position: int) -> dict[str, Any]:
-    return {
-        "governors": ["performance"],
-        "load_average": [0.1, 0.1, 0.1],
-        "temperature_c": 40.0 + 0.1 * position,
-        "busy_share": 0.01,
-    }
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "cpu": "Synthetic CPU",
-        "architecture": "x86_64",
-        "physical_cores": 4,
-        "logical_cores": 8,
-        "usable_cores": 4,
-        "cgroup_quota_cores": None,
-        "memory_bytes": 16 * 2**30,
-        "sgx": False,
-        "virtualisation": {
-            "hypervisor_flag": False,
-            "container_file": False,
-            "vm": "none",
-            "container": "none",
-        },
-        "kernel": "6.8.0",
-        "os": "Synthetic OS 1",
-        "python": "3.11.7",
-        "packages": {"codecarbon": "3.3.2", "snakemake": "9.27.1"},
-        "commit": {"sha": None, "dirty": None},
-    }
-
-
 def make_record(
     run: Run,
     position: int,
@@ -115,12 +71,13 @@ def make_record(
     session: str = "session-1",
     invalid: bool = False,
     limit_share: float = 0.1,
+    task_noise_cv: float = TASK_NOISE_CV,
 ) -> dict[str, Any]:
     """Return one record. `ratio` multiplies the run's energy, `drift` grows over the study.
 
     Log-normal noise with coefficient of variation `noise_cv` is common to all tasks of the run.
     Energy of a task = run factor * (prefill J/token * prompt tokens + decode J/token * generated
-    tokens + overhead), plus 2 % noise of its own.
+    tokens + overhead), plus noise of its own (`task_noise_cv`).
     """
     rng = np.random.default_rng(
         [seed, *hashlib.sha256("/".join(map(str, run)).encode()).digest()[:8]]
@@ -141,22 +98,26 @@ def make_record(
     if run.kind == "fixed":
         generated = np.full(164, limit)
     order = rng.permutation(count)
-    tasks = []
+    tasks: list[dict[str, Any]] = []
+    passed_s = 0.0
     for index in order:
         energy_j = factor * (
             PREFILL_J_PER_TOKEN * prompt_tokens[index]
             + DECODE_J_PER_TOKEN * generated[index]
             + OVERHEAD_J_PER_TASK
         )
-        energy_j *= float(np.exp(rng.normal(0, TASK_NOISE_CV)))
+        energy_j *= float(np.exp(rng.normal(0, task_noise_cv)))
         duration_s = energy_j / BUSY_POWER_W
+        prefill_j = factor * PREFILL_J_PER_TOKEN * prompt_tokens[index]
+        text, ids = answer(run, int(index))
         tasks.append(
             {
                 "task_id": f"HumanEval/{index}",
-                "prompt_sha256": _sha256(run.model, index),
+                "prompt_sha256": sha256(run.model, index),
                 "prompt_tokens": int(prompt_tokens[index]),
                 "generated_tokens": int(generated[index]),
                 "retokenised_tokens": int(generated[index]) - 1,
+                "start_s": passed_s,
                 "prefill_s": duration_s * 0.2,
                 "decode_s": duration_s * 0.8,
                 "duration_s": duration_s,
@@ -165,10 +126,13 @@ def make_record(
                     "gpu": None,
                     "dram": energy_j * 0.1 if tier == "measured" else None,
                 },
+                "prefill_energy_j": prefill_j if tier == "measured" else None,
                 "finish_reason": "limit" if generated[index] == limit else "eos",
-                "completion": f"    return {index}\n",
+                "completion": text,
+                "retokenised_ids": ids if run.repetition == 1 else None,
             }
         )
+        passed_s += duration_s / (1 - GAP_SHARE)
     tasks_j = sum(task["energy_j"]["cpu"] for task in tasks)
     tasks_s = sum(task["duration_s"] for task in tasks)
     energy_j = tasks_j / (1 - GAP_SHARE)
@@ -184,16 +148,15 @@ def make_record(
         ("idle_after", 30.0, IDLE_POWER_W),
     ):
         joule = energy_j if name == "tasks" else power_w * seconds
-        windows.append(_window(name, start_s, seconds, joule, tier == "measured"))
+        windows.append(window(name, start_s, seconds, joule, tier == "measured"))
         start_s += seconds
-    code = {"code": "foreign_cpu", "seen": 0.05, "limit": 0.02, "invalidates": True}
     return {
-        "schema": 1,
+        "schema": 2,
         "study": config["study"],
         "campaign": config["measurements"]["campaign"] or config["study"],
         "model": {
             "name": run.model,
-            "sha256": _sha256(run.model),
+            "sha256": sha256(run.model),
             "parameters": 1_000_000,
             "quantization": "Q8_0",
         },
@@ -216,11 +179,11 @@ def make_record(
             "tier_reason": "Synthetic: no instrument was read.",
             "components": {"cpu": {"source": "synthetic"}},
             "codecarbon": {"version": "3.3.2"},
-            "modules_sha256": _sha256("instrument"),
+            "modules_sha256": sha256("instrument"),
         },
         "environment": {
-            "before": _environment(position) | {"machine": _machine()},
-            "after": _environment(position),
+            "before": environment(position) | {"machine": machine()},
+            "after": environment(position),
         },
         "windows": windows,
         "tasks": tasks,
@@ -228,12 +191,21 @@ def make_record(
             "duration_s": duration_s - tasks_s,
             "energy_j": energy_j - tasks_j,
             "share": GAP_SHARE,
+            "conservation": 0.0,
         },
+        "trace": trace(duration_s, tier == "measured"),
         "settle": {"settled": True, "prompts": 20, "cv": 0.01, "limit": 0.02},
         "energy_j": energy_j,
         "generated_tokens": sum(task["generated_tokens"] for task in tasks),
         "prompt_tokens": sum(task["prompt_tokens"] for task in tasks),
-        "validity": {"valid": not invalid, "codes": [code] if invalid else []},
+        "validity": {
+            "valid": not invalid,
+            "codes": [BROKEN] if invalid else [],
+            "checks": [
+                {"code": "foreign_cpu", "seen": 0.05 if invalid else 0.001, "limit": 0.02},
+                {"code": "throttled", "seen": None, "limit": None},
+            ],
+        },
     }
 
 
@@ -244,8 +216,8 @@ def make_grade(record: Mapping[str, Any], pass_share: float = 0.6) -> dict[str, 
     """
     tasks = []
     for task in record["tasks"]:
-        chance = int(_sha256(record["model"]["name"], task["task_id"])[:8], 16) / 2**32
-        turned = int(_sha256(record["runtime"]["name"], task["task_id"])[:8], 16) / 2**32 < 0.02
+        chance = int(sha256(record["model"]["name"], task["task_id"])[:8], 16) / 2**32
+        turned = int(sha256(record["runtime"]["name"], task["task_id"])[:8], 16) / 2**32 < 0.02
         passed = (chance < pass_share) != turned
         tasks.append(
             {
@@ -268,7 +240,7 @@ def make_grade(record: Mapping[str, Any], pass_share: float = 0.6) -> dict[str, 
         "passed": passed_tasks,
         "total": len(tasks),
         "pass_at_1": passed_tasks / len(tasks),
-        "dataset_sha256": _sha256("HumanEval"),
+        "dataset_sha256": sha256("HumanEval"),
     }
 
 
@@ -332,6 +304,20 @@ def _write(path: Path, value: Any) -> Path:
     return path
 
 
+def write_run(folder: Path, run: Run, record: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Write a record and its grade to their places below `folder`; return both paths."""
+    name = Path(run.model, run.runtime, run.kind, f"{run.repetition}.json")
+    return (
+        _write(folder / "records" / name, record),
+        _write(folder / "grades" / name, make_grade(record)),
+    )
+
+
+def write_agreement(folder: Path, model: str, runtimes: Sequence[str], prompts: int = 5) -> Path:
+    """Write an agreement that passed to its place below `folder`; return its path."""
+    return _write(folder / "agreement" / f"{model}.json", make_agreement(model, runtimes, prompts))
+
+
 def write_study(
     folder: Path,
     *,
@@ -347,12 +333,14 @@ def write_study(
     tier: str = "measured",
     invalid: Sequence[Run] = (),
     sessions: Mapping[Run, str] | None = None,
+    attempts: Sequence[Run] = (),
     validate: bool = True,
 ) -> Study:
     """Write a whole study below `folder` (records, grades, agreement) and return its paths.
 
     `ratios`: true energy ratio of a runtime to 1; `invalid`: runs whose record says so;
-    `sessions`: the session of a run where it is not the first one.
+    `sessions`: the session of a run where it is not the first one; `attempts`: runs beside whose
+    record an invalid attempt lies.
     """
     config = make_config(models, runtimes, kinds, blocks=blocks, seed=seed, problems=problems)
     runs = plan(models, runtimes, kinds, blocks, seed)
@@ -374,13 +362,12 @@ def write_study(
         if validate:
             validator().validate(rounded(record))
         name = Path(run.model, run.runtime, run.kind, f"{run.repetition}.json")
-        records.append(_write(folder / "records" / name, record))
-        grades.append(_write(folder / "grades" / name, make_grade(record)))
-    agreements = [
-        _write(
-            folder / "agreement" / f"{model}.json",
-            make_agreement(model, runtimes, min(problems, 5)),
-        )
-        for model in models
-    ]
+        written = write_run(folder, run, record)
+        records.append(written[0])
+        grades.append(written[1])
+        if run in set(attempts):
+            odd = record | {"validity": record["validity"] | {"valid": False, "codes": [BROKEN]}}
+            beside = name.with_name(f"{run.repetition}.invalid-1.json")
+            _write(folder / "records" / beside, odd)
+    agreements = [write_agreement(folder, model, runtimes, min(problems, 5)) for model in models]
     return Study(folder, config, records, grades, agreements)

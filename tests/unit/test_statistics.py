@@ -11,10 +11,13 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from joules.descriptives import cells, drift, phases, quality, wilson
+from joules.answers import contested, first_difference, quality, rule_counts, verdict_counts
+from joules.descriptives import cells, drift, wilson
 from joules.errors import UserError
-from joules.files import read_json
+from joules.phases import break_even, phases
+from joules.ranking import ranking
 from joules.schedule import Run
+from joules.sensitivity import bca_bootstrap, mixed_model, sensitivity
 from joules.statistics import (
     LEAST_BLOCKS,
     compare,
@@ -292,15 +295,13 @@ def test_pass_at_1_comes_from_the_quality_run_where_there_is_one(tmp_path):
 
 
 def test_mcnemars_test_is_the_exact_binomial_one(tmp_path):
-    study, tables = study_tables(tmp_path, kinds=("task",), blocks=1, problems=164)
-    agreements = [read_json(path) for path in study.agreements]
-    for _, row in quality(tables.tasks, tables.runs, agreements).iterrows():
+    _, tables = study_tables(tmp_path, kinds=("task",), blocks=1, problems=164)
+    for _, row in quality(tables.tasks, tables.runs).iterrows():
         flips = int(row["only_a"] + row["only_b"])
         fewer = int(min(row["only_a"], row["only_b"]))
         tail = sum(math.comb(flips, k) for k in range(fewer + 1)) / 2**flips
         assert row["p_mcnemar"] == pytest.approx(min(1.0, 2 * tail))
-        assert flips > 0
-        assert (row["same_text_share"], row["compared_prompts"]) == (0.8, 5)
+        assert flips == row["flips"] > 0
 
 
 def test_the_regression_finds_what_a_token_costs(tmp_path):
@@ -332,7 +333,202 @@ def test_drift_that_was_put_in_is_seen(tmp_path):
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 def test_all_tables_can_be_made_of_few_blocks(tmp_path, blocks):
     _, tables = study_tables(tmp_path, blocks=blocks, kinds=("task", "control", "fixed"))
-    assert len(compare(tables.runs)) == 4
+    assert len(compare(tables.runs)) == 6
     assert len(cells(tables.runs)) == 10
     assert len(phases(tables.tasks, tables.runs)) == 4
     assert len(drift(tables.runs)) == 2 * 11
+
+
+def test_texts_are_compared_over_all_answers_with_the_first_token_that_differs(tmp_path):
+    _, tables = study_tables(tmp_path, kinds=("task",), blocks=2, problems=164)
+    for _, row in quality(tables.tasks, tables.runs).iterrows():
+        assert (row["compared_prompts"], row["differing_answers"]) == (164, 17)
+        assert row["same_text_share"] == pytest.approx(147 / 164)
+        assert row["first_difference_token"] == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "place"),
+    [
+        ([1, 2, 3], [1, 2, 4], 2),
+        ([1, 2], [1, 2, 3], 2),
+        ([1], [2], 0),
+        ([1, 2], [1, 2], None),
+        ([], [5], 0),
+        (None, [1], None),
+    ],
+)
+def test_the_first_difference_is_found(one, other, place):
+    assert first_difference(one, other) == place
+
+
+def test_answers_without_tokens_have_no_place_of_difference(tmp_path):
+    _, tables = study_tables(tmp_path, kinds=("task",), blocks=1)
+    row = quality(tables.tasks.assign(retokenised_ids=None), tables.runs).iloc[0]
+    assert row["differing_answers"] == 1 and math.isnan(row["first_difference_token"])
+
+
+def test_verdicts_and_rules_are_counted_over_one_run_of_each_cell(tmp_path):
+    _, tables = study_tables(tmp_path, kinds=("task", "quality"), blocks=3)
+    counts = verdict_counts(tables.tasks, tables.runs)
+    assert set(counts.groupby(["model", "runtime"])["count"].sum()) == {164}
+    passed = cells(tables.runs).query("kind == 'task'").set_index(["model", "runtime"])["passed"]
+    own = counts[counts["label"] == "passed"].set_index(["model", "runtime"])["count"]
+    assert own.sort_index().tolist() == passed.sort_index().tolist()
+    assert rule_counts(tables.tasks, tables.runs)["count"].tolist() == [164] * 4
+
+
+def test_scores_without_the_contested_problems_leave_just_these_out(tmp_path):
+    _, tables = study_tables(tmp_path, kinds=("task",), blocks=1, problems=164)
+    odd = ["HumanEval/32", "HumanEval/47", "HumanEval/999"]
+    row = contested(tables.tasks, tables.runs, odd).iloc[0]
+    assert (row["graded"], row["graded_without"]) == (164, 162)
+    own = tables.tasks[
+        (tables.tasks["model"] == row["model"]) & (tables.tasks["runtime"] == row["runtime"])
+    ]
+    kept = own[~own["task_id"].isin(odd)]
+    assert row["passed_without"] == (kept["verdict"] == "passed").sum()
+    assert (row["low_without"], row["high_without"]) == wilson(int(row["passed_without"]), 162)
+
+
+def test_the_direct_split_finds_what_was_put_in(tmp_path):
+    _, tables = study_tables(tmp_path, kinds=("task",), problems=164, blocks=3)
+    for _, row in phases(tables.tasks, tables.runs).iterrows():
+        assert row["direct_tasks"] == 492
+        assert row["direct_prefill_j_per_token"] == pytest.approx(0.02, rel=0.05)
+        assert row["direct_decode_j_per_token"] == pytest.approx(0.10, rel=0.05)
+        assert row["residency_power_w"] == pytest.approx(0.5)
+    without = phases(tables.tasks.assign(prefill_energy_j=None), tables.runs).iloc[0]
+    assert without["direct_tasks"] == 0 and math.isnan(without["direct_prefill_j_per_token"])
+
+
+@pytest.mark.parametrize(
+    ("loads", "tasks", "crossing", "words"),
+    [
+        ((10, 30), (3, 2), 20, "a needs less below, b above."),
+        ((30, 10), (2, 3), 20, "b needs less below, a above."),
+        ((10, 30), (2, 3), None, "a needs less for any number of tasks."),
+        ((30, 10), (3, 2), None, "b needs less for any number of tasks."),
+        ((10, 10), (3, 2), None, "b needs less for any number of tasks."),
+        ((10, 10), (2, 2), None, "Both need the same."),
+        ((math.nan, 10), (2, 2), None, "The load or the task energy of one runtime is not known."),
+    ],
+)
+def test_the_break_even_is_where_the_total_energies_meet(loads, tasks, crossing, words):
+    table = pd.DataFrame(
+        {
+            "model": "m",
+            "runtime": ["a", "b"],
+            "kind": "task",
+            "mean_load_energy_j": loads,
+            "mean_energy_j_per_task": tasks,
+        }
+    )
+    row = break_even(table, ["a", "b"]).iloc[0]
+    assert row["note"] == words
+    if crossing is None:
+        assert pd.isna(row["break_even_tasks"])
+    else:
+        n = row["break_even_tasks"]
+        assert loads[0] + n * tasks[0] == pytest.approx(loads[1] + n * tasks[1])
+        assert n == crossing
+
+
+WIGGLE = np.array([1.002, 0.999, 1.001, 0.998, 1.003, 0.997, 1.0, 1.001])
+
+
+def test_runtimes_that_are_not_told_apart_share_a_rank():
+    values = {("a", "task"): WIGGLE[::-1] * 1.001, ("b", "task"): WIGGLE}
+    values |= {("c", "task"): 1.2 * WIGGLE[[1, 0, 3, 2, 5, 4, 7, 6]], ("d", "task"): 1.5 * WIGGLE}
+    runs = runs_of(values).assign(runtime_label=lambda frame: frame["runtime"].str.upper())
+    table = ranking(runs, compare(runs)).set_index("runtime")
+    assert table.loc[["a", "b", "c", "d"], "rank"].tolist() == [1, 1, 3, 4]
+    assert (table.loc["a", "tied_with"], table.loc["c", "tied_with"]) == ("B", "")
+    assert table.loc["c", "ratio_to_best"] == pytest.approx(1.2)
+    assert table.loc["c", "low"] < 1.2 < table.loc["c", "high"]
+
+
+def test_fixed_runs_are_a_family_of_their_own_and_quality_runs_are_in_none():
+    values = {("a", "task"): WIGGLE, ("b", "task"): 1.2 * WIGGLE[::-1]}
+    values |= {("a", "fixed"): WIGGLE, ("b", "fixed"): 1.3 * WIGGLE[::-1]}
+    values |= {("a", "quality"): [1.0], ("b", "quality"): [9.0]}
+    found = compare(runs_of(values)).set_index("kind")
+    assert sorted(found.index) == ["fixed", "task"]
+    assert found["p_holm"].tolist() == found["p_value"].tolist()
+    assert found.loc["fixed", "ratio"] == pytest.approx(1 / 1.3)
+
+
+def test_the_bootstrap_interval_is_scipys_and_begins_at_twenty_blocks():
+    rng = np.random.default_rng(5)
+    a, b = np.exp(rng.normal(0.03, 0.02, 20)), np.exp(rng.normal(0, 0.02, 20))
+    found = bca_bootstrap(a, b)
+
+    def ratio(x, y, axis=-1):
+        return x.mean(axis=axis) / y.mean(axis=axis)
+
+    direct = stats.bootstrap(
+        (a, b), ratio, paired=True, method="BCa", n_resamples=9_999, rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert (found["low"], found["high"]) == pytest.approx((direct.low, direct.high), rel=1e-3)
+    assert found["low"] < found["ratio"] < found["high"]
+    assert set(bca_bootstrap(a[:19], b[:19])) == {"note"}
+
+
+def answers_of(effect=0.05, blocks=6, tasks=12, noise=0.03, seed=2):
+    rng = np.random.default_rng(seed)
+    of_task, of_block = rng.normal(0, 0.5, tasks), rng.normal(0, 0.02, blocks)
+    rows = []
+    for block in range(blocks):
+        for runtime, shift in (("a", effect), ("b", 0.0)):
+            of_run = rng.normal(0, 0.01) + of_block[block] + shift
+            for task in range(tasks):
+                y = of_run + of_task[task] + rng.normal(0, noise)
+                rows.append((runtime, block + 1, f"HumanEval/{task}", math.exp(y) * 50, 50))
+    names = ["runtime", "block", "task_id", "energy_j", "generated_tokens"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_the_mixed_model_gives_the_paired_estimate_with_an_honest_error():
+    answers = answers_of()
+    found = mixed_model(answers, "a", "b")
+    logs = np.log(answers["energy_j"] / answers["generated_tokens"])
+    of_run = logs.groupby([answers["block"], answers["runtime"]]).mean().unstack()
+    d = (of_run["a"] - of_run["b"]).to_numpy()
+    assert found["ratio"] == pytest.approx(math.exp(d.mean()), rel=1e-4)
+    error = math.log(found["high"] / found["low"]) / 2 / 1.96
+    assert error == pytest.approx(d.std(ddof=1) / math.sqrt(len(d)), rel=0.5)
+    assert (found["n"], found["p"] < 0.05) == (144, True)
+
+
+def test_a_mixed_model_that_has_nothing_to_fit_says_so():
+    assert "two blocks" in mixed_model(answers_of(blocks=1), "a", "b")["note"]
+    assert "no single answers" in mixed_model(answers_of().iloc[:0], "a", "b")["note"]
+
+
+def test_every_method_has_a_row_and_every_gap_a_reason(tmp_path):
+    flagged = Run("parrot-1m", "ollama", "task", 2)
+    _, tables = study_tables(tmp_path, models=("parrot-1m",), blocks=12, ratios={"llama_cpp": 1.2})
+    runs = tables.runs
+    odd = (runs["runtime"] == "ollama") & (runs["block"] == flagged.repetition)
+    runs.loc[odd & (runs["kind"] == "task"), "validity_codes"] = "steal"
+    comparisons = compare(runs, ["ollama", "llama_cpp"])
+    table = sensitivity(tables.tasks, runs, comparisons).set_index("method")
+    assert table.index.tolist() == [
+        *("sign_flip", "bca_bootstrap", "welch", "mannwhitney", "wilcoxon", "without_flagged"),
+        *("without_outliers", "net_energy", "mixed_model"),
+    ]
+    task = comparisons[comparisons["kind"] == "task"].iloc[0]
+    assert table.loc["sign_flip", "p"] == task["p_value"]
+    assert table.loc["welch", "p"] == task["p_welch"]
+    assert (table.loc["without_flagged", "n"], table.loc["without_outliers", "n"]) == (11, 12)
+    # Net energy is dearer by more than gross energy: the idle power is in both runtimes' gross.
+    assert table.loc["net_energy", "ratio"] != table.loc["sign_flip", "ratio"]
+    assert table["note"].str.len().min() > 0
+    assert pd.isna(table.loc["bca_bootstrap", "ratio"])
+
+
+def test_mixed_models_of_a_large_study_are_left_out_with_the_reason(tmp_path):
+    _, tables = study_tables(tmp_path, models=("parrot-1m",), blocks=2)
+    runs = tables.runs.assign(tasks=20_000)
+    table = sensitivity(tables.tasks, runs, compare(runs)).set_index("method")
+    assert "80,000 answers" in table.loc["mixed_model", "note"]

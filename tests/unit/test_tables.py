@@ -8,16 +8,18 @@ import pytest
 import synthetic
 
 from joules.errors import UserError
+from joules.rows import run_row
 from joules.schedule import Run
 from joules.tables import (
     RUNS,
     TASKS,
+    TRACE,
     WINDOWS,
-    run_row,
     summary,
     tabulate,
     write_csv,
     write_parquet,
+    write_tables,
 )
 
 
@@ -89,8 +91,8 @@ def test_tables_are_sorted_and_complete(study):
     cell = ["model", "runtime", "kind", "block"]
     assert tables.runs[cell].equals(tables.runs[cell].sort_values(cell))
     assert (len(tables.runs), len(tables.tasks), len(tables.windows)) == (12, 120, 72)
-    frames = (tables.runs, tables.tasks, tables.windows)
-    for frame, schema in zip(frames, (RUNS, TASKS, WINDOWS), strict=True):
+    frames = (tables.runs, tables.tasks, tables.windows, tables.trace)
+    for frame, schema in zip(frames, (RUNS, TASKS, WINDOWS, TRACE), strict=True):
         assert list(frame.columns) == schema.names
     order = tables.tasks.groupby(cell)["order"].agg(list)
     assert all(places == list(range(1, 11)) for places in order)
@@ -102,13 +104,10 @@ def test_files_in_another_order_give_the_same_bytes(study, tmp_path):
         tables = tabulate(
             study.records[::step], study.grades[::step], study.agreements[::step], study.config
         )
-        folder = tmp_path / turn
-        write_parquet(folder / "runs.parquet", tables.runs, RUNS)
-        write_parquet(folder / "tasks.parquet", tables.tasks, TASKS)
-        write_parquet(folder / "windows.parquet", tables.windows, WINDOWS)
-        write_csv(folder / "runs.csv", tables.runs)
-        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
-    assert written[0] == written[1] and len(written[0]) == 4
+        names = ("runs", "tasks", "windows", "trace", "attempts", "validity", "runs_csv")
+        write_tables(tables, {name: tmp_path / turn / name for name in names})
+        written.append({path.name: path.read_bytes() for path in (tmp_path / turn).iterdir()})
+    assert written[0] == written[1] and len(written[0]) == 7
 
 
 def test_a_table_survives_the_way_through_its_file(study, tmp_path):
@@ -225,3 +224,70 @@ def test_one_model_is_summarised_from_its_own_files_alone(study):
     expected = runs.loc[cell & (runs["kind"] == "task"), "energy_j_per_token"].mean()
     chosen = table[(table["runtime"] == "ollama") & (table["kind"] == "task")]
     assert chosen["mean_energy_j_per_token"].item() == pytest.approx(expected)
+
+
+def as_first_schema(record):
+    """Take away what records of schema 1 do not have."""
+    for window in record["windows"]:
+        del window["net_energy_j"]
+    for task in record["tasks"]:
+        for name in ("start_s", "prefill_energy_j", "retokenised_ids"):
+            del task[name]
+    del record["trace"], record["validity"]["checks"], record["gaps"]["conservation"]
+    return record | {"schema": 1}
+
+
+def test_records_of_the_first_schema_give_the_same_runs(study):
+    new = tables_of(study)
+    for path in study.records:
+        path.write_text(json.dumps(as_first_schema(json.loads(path.read_text()))))
+    old = tables_of(study)
+    pd.testing.assert_frame_equal(old.runs, new.runs)
+    pd.testing.assert_frame_equal(old.windows, new.windows)
+    assert old.tasks["prefill_energy_j"].isna().all() and old.tasks["start_s"].isna().all()
+    assert old.tasks["completion_sha256"].equals(new.tasks["completion_sha256"])
+    assert old.trace.empty and old.validity.empty and old.attempts.empty
+
+
+def test_tokens_of_answers_are_kept_for_the_first_block_only(study):
+    tasks = tables_of(study).tasks
+    assert tasks.loc[tasks["block"] == 1, "retokenised_ids"].notna().all()
+    assert tasks.loc[tasks["block"] == 2, "retokenised_ids"].isna().all()
+
+
+def test_power_over_time_is_that_of_the_first_valid_run_of_each_cell(tmp_path):
+    bad = Run("parrot-1m", "ollama", "task", 1)
+    trace = tables_of(synthetic.write_study(tmp_path, blocks=2, invalid=[bad])).trace
+    blocks = trace.groupby(["model", "runtime"])["block"].agg(set)
+    assert blocks["parrot-1m", "ollama"] == {2} and blocks["parrot-3m", "ollama"] == {1}
+    assert set(trace["kind"]) == {"task"} and trace["cpu_power_w"].max() == 10
+
+
+def test_attempts_beside_the_records_are_listed_and_are_no_runs(tmp_path):
+    run = Run("parrot-1m", "ollama", "task", 1)
+    tables = tables_of(synthetic.write_study(tmp_path, blocks=2, attempts=[run]))
+    assert len(tables.runs) == 12
+    (row,) = tables.attempts.to_dict("records")
+    assert (row["block"], row["attempt"], row["code"]) == (1, 1, "foreign_cpu")
+    assert (row["seen"], row["limit"]) == ("0.05", "0.02") and row["started"].startswith("2026")
+
+
+def test_an_attempt_that_is_no_record_is_refused_by_name(study):
+    odd = record_of(study).with_name("1.invalid-1.json")
+    odd.write_text("{}")
+    with pytest.raises(UserError, match="invalid-1.json is no record"):
+        tables_of(study)
+
+
+def test_rules_are_counted_in_all_runs_in_which_they_were_checked(tmp_path):
+    bad = Run("parrot-1m", "ollama", "task", 1)
+    table = tables_of(synthetic.write_study(tmp_path, blocks=2, invalid=[bad])).validity
+    rows = table.set_index("code")
+    assert rows.loc["foreign_cpu"].tolist() == ["0.02", 12, 1]
+    assert rows.loc["throttled"].tolist() == ["", 12, 0]
+
+
+def test_a_summary_reads_no_answers(study):
+    tables = tabulate(study.records, study.grades, study.agreements, study.config, runs_only=True)
+    pd.testing.assert_frame_equal(tables.runs, tables_of(study).runs)
+    assert tables.tasks.empty and tables.windows.empty

@@ -9,11 +9,14 @@ rule tabulate:
         records=records_of("records"),
         grades=records_of("grades"),
         agreements=agreements(),
-        code=modules("tabulate", "tables"),
+        code=modules("tabulate", "tables", "rows", "consistency"),
     output:
         runs="<results>/tables/runs.parquet",
         tasks="<results>/tables/tasks.parquet",
         windows="<results>/tables/windows.parquet",
+        trace="<results>/tables/trace.parquet",
+        attempts="<results>/tables/attempts.csv",
+        validity="<results>/tables/validity.csv",
         runs_csv="<results>/tables/runs.csv",
     log:
         "<logs>/tabulate.log",
@@ -31,7 +34,7 @@ rule summarise_model:
         records=records_of_model,
         grades=grades_of_model,
         agreements=agreement_of_model,
-        code=modules("summarise_model", "tables"),
+        code=modules("summarise_model", "tables", "rows", "consistency"),
     output:
         "<results>/models/{model}/summary.csv",
     log:
@@ -49,13 +52,30 @@ rule compare:
     input:
         runs="<results>/tables/runs.parquet",
         tasks="<results>/tables/tasks.parquet",
-        agreements=agreements(),
-        code=modules("compare", "tables", "statistics", "descriptives", "claims"),
+        code=modules(
+            "compare",
+            "analysis",
+            "statistics",
+            "sensitivity",
+            "ranking",
+            "descriptives",
+            "answers",
+            "phases",
+            "tables",
+            "claims",
+            "humaneval",
+        ),
     output:
         cells="<results>/statistics/cells.csv",
         comparisons="<results>/statistics/comparisons.csv",
         quality="<results>/statistics/quality.csv",
         phases="<results>/statistics/phases.csv",
+        break_even="<results>/statistics/break_even.csv",
+        sensitivity="<results>/statistics/sensitivity.csv",
+        ranking="<results>/statistics/ranking.csv",
+        verdicts="<results>/statistics/verdicts.csv",
+        rules="<results>/statistics/rules.csv",
+        contested="<results>/statistics/contested.csv",
         drift="<results>/statistics/drift.csv",
     log:
         "<logs>/compare.log",
@@ -71,12 +91,22 @@ rule claim:
     """State every number of the article, and what may be said of it."""
     input:
         runs="<results>/tables/runs.parquet",
+        attempts="<results>/tables/attempts.csv",
+        validity="<results>/tables/validity.csv",
         records=records_of("records"),
+        catalogue="config/models.yaml",
         cells="<results>/statistics/cells.csv",
         comparisons="<results>/statistics/comparisons.csv",
         quality="<results>/statistics/quality.csv",
         phases="<results>/statistics/phases.csv",
-        code=modules("claim", "claims", "tables", "statistics"),
+        break_even="<results>/statistics/break_even.csv",
+        sensitivity="<results>/statistics/sensitivity.csv",
+        ranking="<results>/statistics/ranking.csv",
+        verdicts="<results>/statistics/verdicts.csv",
+        rules="<results>/statistics/rules.csv",
+        contested="<results>/statistics/contested.csv",
+        drift="<results>/statistics/drift.csv",
+        code=modules("claim", "claims", "claim_numbers", "study_facts", "statistics", "humaneval"),
     output:
         "<results>/claims.json",
     log:

@@ -2,24 +2,19 @@
 
 import pandas as pd
 
+from joules.analysis import statistics
 from joules.claims import left_out_blocks
-from joules.descriptives import cells, drift, phases, quality
-from joules.files import read_json
 from joules.script import reporting
-from joules.statistics import compare
-from joules.tables import listed, write_csv
+from joules.tables import write_csv
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
-        runs = pd.read_parquet(snakemake.input["runs"])
-        tasks = pd.read_parquet(snakemake.input["tasks"])
-        runtimes = snakemake.params["config"]["runtimes"]
-        agreements = [read_json(path) for path in listed(snakemake.input["agreements"])]
-        comparisons = compare(runs, runtimes)
-        for line in left_out_blocks(comparisons):
+        tables = statistics(
+            pd.read_parquet(snakemake.input["runs"]),
+            pd.read_parquet(snakemake.input["tasks"]),
+            snakemake.params["config"]["runtimes"],
+        )
+        for line in left_out_blocks(tables["comparisons"]):
             report(line)
-        write_csv(snakemake.output["comparisons"], comparisons)
-        write_csv(snakemake.output["cells"], cells(runs))
-        write_csv(snakemake.output["quality"], quality(tasks, runs, agreements, runtimes))
-        write_csv(snakemake.output["phases"], phases(tasks, runs))
-        write_csv(snakemake.output["drift"], drift(runs))
+        for name, table in tables.items():
+            write_csv(snakemake.output[name], table)

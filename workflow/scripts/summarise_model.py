@@ -10,5 +10,6 @@ if __name__ == "__main__":
             snakemake.input["grades"],
             snakemake.input["agreements"],
             snakemake.params["config"],
+            runs_only=True,
         )
         write_csv(snakemake.output[0], summary(tables.runs, snakemake.wildcards.model))

@@ -1,7 +1,7 @@
-"""Rule tabulate: all records and grades as the tables of runs, tasks and windows."""
+"""Rule tabulate: all records and grades as tables."""
 
 from joules.script import reporting
-from joules.tables import RUNS, TASKS, WINDOWS, tabulate, write_csv, write_parquet
+from joules.tables import tabulate, write_tables
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
@@ -11,9 +11,6 @@ if __name__ == "__main__":
             snakemake.input["agreements"],
             snakemake.params["config"],
         )
-        write_parquet(snakemake.output["runs"], tables.runs, RUNS)
-        write_parquet(snakemake.output["tasks"], tables.tasks, TASKS)
-        write_parquet(snakemake.output["windows"], tables.windows, WINDOWS)
-        write_csv(snakemake.output["runs_csv"], tables.runs)
+        write_tables(tables, dict(snakemake.output.items()))
         valid = int(tables.runs["valid"].sum())
         report(f"{len(tables.runs)} runs ({valid} valid), {len(tables.tasks)} tasks")

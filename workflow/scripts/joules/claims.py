@@ -5,180 +5,56 @@ here and nowhere else; each entry names the table and row that it comes from.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from joules.statistics import ALPHA, LEAST_BLOCKS, MARGIN, smallest_p
+from joules.claim_numbers import (
+    can_differ,
+    cell_claims,
+    count_claims,
+    further_claims,
+    pair_claims,
+    published_claims,
+    study_claims,
+)
+from joules.statistics import ALPHA, LEAST_BLOCKS, smallest_p
 
 # Where the null control's ratio should lie. CodeCarbon's ratios err by 3 % (1 SD) against a wall
 # meter; a control runs on one meter and one runtime, so it has to do better than that.
 CONTROL_LOW, CONTROL_HIGH = 0.98, 1.02
+FAR_FROM_PUBLISHED = 0.08  # of pass@1
+ODD_SHARE = 0.05  # of answers
 
-CELL_UNITS = {
-    "energy_j_per_token": "J/token",
-    "energy_j_per_task": "J",
-    "tokens_per_s": "token/s",
-    "power_w": "W",
-    "duration_s": "s",
-    "energy_j": "J",
-    "net_energy_j_per_token": "J/token",
-    "energy_delay_js": "J s",
-    "generated_tokens": "token",
-    "load_energy_j": "J",
-    "load_duration_s": "s",
-    "idle_power_w": "W",
-    "resident_power_w": "W",
-    "dram_share": "1",
-    "gap_share": "1",
-    "gco2e_per_1000_tasks": "g",
-}
-WITHOUT_TIER = {"tokens_per_s", "duration_s", "generated_tokens", "load_duration_s"}
-CELL_COUNTS = {"passed": "task", "graded": "task", "truncated_share": "1", "aborted_share": "1"}
-PAIR_UNITS = {
-    **dict.fromkeys(("p_value", "p_holm", "p_equivalence", "p_equivalence_holm"), "1"),
-    "verdict": "",
-    "n_blocks": "block",
-    **dict.fromkeys(("hedges_g", "cliffs_delta", "minimum_ratio"), "1"),
-    "n_for_margin": "block",
-}
-CONTROL_UNITS = {name: PAIR_UNITS[name] for name in ("p_value", "p_holm", "verdict", "n_blocks")}
-ANSWER_UNITS = {
-    "same_text_share": "1",
-    **dict.fromkeys(("both_pass", "only_a", "only_b", "neither"), "task"),
-    "p_mcnemar": "1",
-}
-
-Claim = dict[str, Any]
-
-
-def _plain(value: Any) -> Any:
-    """Return a table's cell as JSON takes it; NaN becomes None, whole floats stay floats."""
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
-        return None
-    return value.item() if hasattr(value, "item") else value
-
-
-def _claim(
-    row: pd.Series,
-    column: str,
-    unit: str,
-    source: str,
-    *,
-    interval: tuple[str, str] | None = None,
-    n: str | None = None,
-    tier: str | None = None,
-) -> Claim:
-    low, high = interval or ("", "")
-    count = _plain(row.get(n)) if n else None
-    value = _plain(row.get(column))
-    if value is not None and not isinstance(value, str):
-        value = int(value) if unit in ("task", "block") else float(value)
-    return {
-        "value": value,
-        "unit": unit,
-        "low": _plain(row.get(low)),
-        "high": _plain(row.get(high)),
-        "n": None if count is None else int(count),
-        "tier": tier,
-        "source": source,
-    }
-
-
-def cell_claims(cells: pd.DataFrame, phases: pd.DataFrame) -> dict[str, Claim]:
-    """Return `cell.{model}.{runtime}.X` for the runs of kind `task`."""
-    found: dict[str, Claim] = {}
-    for _, row in cells[cells["kind"] == "task"].iterrows():
-        source = f"statistics/cells.csv model={row['model']} runtime={row['runtime']} kind=task"
-        name, tier = f"cell.{row['model']}.{row['runtime']}", str(row["tier"])
-        for metric, unit in CELL_UNITS.items():
-            found[f"{name}.{metric}"] = _claim(
-                row,
-                f"mean_{metric}",
-                unit,
-                source,
-                interval=(f"low_{metric}", f"high_{metric}"),
-                n="n",
-                tier=None if metric in WITHOUT_TIER else tier,
-            )
-        found[f"{name}.cv"] = _claim(
-            row, "cv", "1", source, interval=("cv_low", "cv_high"), n="n", tier=tier
-        )
-        found[f"{name}.pass_at_1"] = _claim(
-            row, "pass_at_1", "1", source, interval=("pass_low", "pass_high"), n="graded"
-        )
-        found[f"{name}.energy_j_per_correct"] = _claim(
-            row, "energy_j_per_correct", "J", source, n="n", tier=tier
-        )
-        for column, unit in CELL_COUNTS.items():
-            found[f"{name}.{column}"] = _claim(row, column, unit, source)
-    for _, row in phases.iterrows():
-        source = f"statistics/phases.csv model={row['model']} runtime={row['runtime']}"
-        name = f"cell.{row['model']}.{row['runtime']}.prefill_share"
-        tiers = cells.loc[cells["model"] == row["model"], "tier"]
-        found[name] = _claim(row, "prefill_share", "1", source, n="runs", tier=str(tiers.iloc[0]))
-    return found
-
-
-def pair_claims(
-    comparisons: pd.DataFrame, quality: pd.DataFrame, permitted: bool
-) -> dict[str, Claim]:
-    """Return `pair.{model}.{a}.{b}.X` and `control.{model}.X`.
-
-    Claims on the energy of a pair carry `claimable`: whether the article may state them as a
-    finding. A ratio is that of `runtime_a` over `runtime_b`.
-    """
-    found: dict[str, Claim] = {}
-    family = int(comparisons.loc[comparisons["kind"] == "task", "p_value"].notna().sum())
-    for _, row in comparisons.iterrows():
-        model, a, b = row["model"], row["runtime_a"], row["runtime_b"]
-        control = row["kind"] == "control"
-        name = f"control.{model}" if control else f"pair.{model}.{a}.{b}"
-        source = f"statistics/comparisons.csv model={model} runtime_a={a} runtime_b={b}"
-        source += f" kind={row['kind']}"
-        options: dict[str, Any] = {"n": "n_blocks", "tier": str(row["tier"])}
-        found[f"{name}.ratio"] = _claim(
-            row, "ratio", "1", source, interval=("ratio_low", "ratio_high"), **options
-        )
-        for column, unit in (CONTROL_UNITS if control else PAIR_UNITS).items():
-            found[f"{name}.{column}"] = _claim(row, column, unit, source, **options)
-        if not control:
-            claimable = permitted and can_differ(int(row["n_blocks"]), family)
-            for column in ("ratio", *PAIR_UNITS):
-                found[f"{name}.{column}"]["claimable"] = claimable
-    for _, row in quality.iterrows():
-        model, a, b = row["model"], row["runtime_a"], row["runtime_b"]
-        source = f"statistics/quality.csv model={model} runtime_a={a} runtime_b={b}"
-        for column, unit in ANSWER_UNITS.items():
-            count = "compared_prompts" if column == "same_text_share" else None
-            name = f"pair.{model}.{a}.{b}.{column}"
-            found[name] = _claim(row, column, unit, source, n=count)
-    return found
-
-
-def can_differ(blocks: int, family: int) -> bool:
-    """Return whether a pair of so many blocks can be different after Holm over `family` pairs."""
-    return smallest_p(blocks) * max(1, family) < ALPHA
+TABLES = (
+    *("cells", "comparisons", "quality", "phases", "break_even", "sensitivity", "ranking"),
+    *("verdicts", "rules", "contested", "drift"),
+)
 
 
 def permission(comparisons: pd.DataFrame, tier: str) -> dict[str, Any]:
     """Return whether a difference in energy may be claimed, and the reason in one sentence.
 
-    It may not when energy is modelled; without a null control, or when the whole 95 % interval of
-    a control's ratio lies outside 0.98 to 1.02; or when the blocks are too few for any p below
-    0.05. The control is judged by its interval, not by its point estimate: noise alone moves the
-    point of one in several studies out of that range, and noise already widens every interval
-    here; an interval that is all outside is evidence of a fault.
+    It may not when energy is modelled or its tier is not stated; without a null control of every
+    model, or when the ratio of one leaves 0.98 to 1.02; or when the blocks are too few for any p
+    below 0.05. The control is judged by its ratio, not by its interval: a ratio outside says
+    either that the machine is not steady or that the study is too noisy for small differences,
+    and a wide interval must not excuse it. One control speaks for the whole study, because all
+    its models share the machine and the instrument.
     """
     task = comparisons[comparisons["kind"] == "task"]
     control = comparisons[comparisons["kind"] == "control"]
     blocks = int(task["n_blocks"].max()) if len(task) else 0
     family = int(task["p_value"].notna().sum())
-    biased = control[(control["ratio_low"] > CONTROL_HIGH) | (control["ratio_high"] < CONTROL_LOW)]
+    seen = control[control["ratio_low"].notna()]
+    uncontrolled = sorted(set(task["model"]) - set(seen["model"]))
+    biased = seen[(seen["ratio"] > CONTROL_HIGH) | (seen["ratio"] < CONTROL_LOW)]
     least = smallest_p(blocks)
     if tier == "estimated":
         reason = "Energy is modelled from the processor's load, not measured."
+    elif tier == "unstated":
+        reason = "The energy tier is unstated, so nobody can tell whether energy was measured."
     elif not len(task):
         reason = "There is no pair of runtimes to compare."
     elif not blocks and (task["split_blocks"].fillna("") != "").any():
@@ -196,14 +72,18 @@ def permission(comparisons: pd.DataFrame, tier: str) -> dict[str, Any]:
             f"{blocks} blocks can show no difference after Holm's correction over {family} pairs: "
             f"the smallest possible p is {least * family:.3g}."
         )
-    elif not len(control) or control["ratio_low"].isna().any():
-        reason = "There is no null control with two blocks or more, so a bias could not be seen."
-    elif len(biased):
-        worst = biased.iloc[0]
+    elif uncontrolled:
         reason = (
-            f"The null control of {worst['model']} differs from itself: ratio "
-            f"{worst['ratio']:.3f} (95 % interval {worst['ratio_low']:.3f} to "
-            f"{worst['ratio_high']:.3f}), all outside {CONTROL_LOW} to {CONTROL_HIGH}."
+            f"There is no null control with two blocks or more for {', '.join(uncontrolled)}, so "
+            "a bias could not be seen."
+        )
+    elif len(biased):
+        off = np.log(biased["ratio"].astype(float)).abs()
+        worst = biased.loc[off.idxmax()]
+        reason = (
+            f"The null control of {worst['model']}, one runtime against itself, leaves "
+            f"{CONTROL_LOW} to {CONTROL_HIGH}: ratio {worst['ratio']:.3f} (95 % interval "
+            f"{worst['ratio_low']:.3f} to {worst['ratio_high']:.3f})."
         )
     else:
         words = {"measured": "read from counters", "sampled": "integrated from power readings"}
@@ -215,136 +95,95 @@ def permission(comparisons: pd.DataFrame, tier: str) -> dict[str, Any]:
     return {"energy_difference": False, "reason": reason, "smallest_p": least}
 
 
-def representative_records(paths: Sequence[str | Path], runs: pd.DataFrame) -> list[Path]:
-    """Return the records to read facts from: the first run of each model and runtime.
+def warnings_of(
+    cells: pd.DataFrame, verdicts: pd.DataFrame, published: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what looks wrong with the answers: one entry per gate, model and runtime.
 
-    They are in the order of measuring. What the others say of machine, model and settings is the
-    same, or `tabulate` would have refused them.
+    A score is far from the published one when they differ by more than 8 points and the published
+    one lies outside the 95 % interval of ours (which 4-bit weights alone do not explain: they move
+    it by some 2.5 points). More than 5 % of answers cut at the limit, ended by the runtime, or
+    without a program are worth a look: the prompt or the extraction may be wrong.
     """
-    ordered = runs.sort_values(["position_actual", "model", "kind", "block"], kind="stable")
-    task = ordered[ordered["kind"] == "task"]
-    first = (task if len(task) else ordered).drop_duplicates(["model", "runtime"])
-    known = {Path(path).parts[-4:]: Path(path) for path in paths}
-    return [
-        known[str(row.model), str(row.runtime), str(row.kind), f"{row.block}.json"]
-        for row in first.itertuples()
-    ]
+    found = []
+
+    def warn(gate: str, row: Any, seen: float, limit: float, text: str) -> None:
+        names = {"gate": gate, "model": row.model, "runtime": row.runtime}
+        found.append(names | {"seen": float(seen), "limit": limit, "text": text})
+
+    for row in cells[cells["kind"] == "task"].itertuples():
+        where = f"{row.model} on {row.runtime}"
+        entry = published.get(str(row.model))
+        if entry and pd.notna(row.pass_at_1):
+            score = float(entry["pass_at_1"])
+            outside = not row.pass_low <= score <= row.pass_high
+            if outside and abs(row.pass_at_1 - score) > FAR_FROM_PUBLISHED:
+                text = (
+                    f"{where} has pass@1 {100 * row.pass_at_1:.1f} %, far from the published "
+                    f"{100 * score:.1f} % ({entry['source']})."
+                )
+                warn("published_score", row, row.pass_at_1, score, text)
+        for gate, share, words in (
+            ("truncated", row.truncated_share, "were cut at the token limit"),
+            ("aborted", row.aborted_share, "were ended by the runtime"),
+        ):
+            if pd.notna(share) and share > ODD_SHARE:
+                text = f"{where}: {100 * share:.1f} % of answers {words}; more than 5 % is odd."
+                warn(gate, row, share, ODD_SHARE, text)
+    for row in verdicts[verdicts["label"] == "no_code"].itertuples():
+        if row.share > ODD_SHARE:
+            text = f"{row.model} on {row.runtime}: {100 * row.share:.1f} % of answers hold no "
+            text += "program; more than 5 % is odd."
+            warn("no_code", row, row.share, ODD_SHARE, text)
+    return found
 
 
-def _virtualisation(facts: Mapping[str, Any]) -> str:
-    """Return in words what the machine runs in."""
-    found = [facts[key] for key in ("vm", "container") if facts.get(key) not in (None, "", "none")]
-    if not found and facts.get("hypervisor_flag"):
-        found.append("virtual machine")
-    if facts.get("container_file") and facts.get("container") in (None, "", "none"):
-        found.append("container")
-    return ", ".join(found) or "none"
+def published_scores(
+    catalogue: Mapping[str, Mapping[str, Any]], models: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return {model: {pass_at_1 (a share), source}} of the models that have a published score.
 
-
-def machine_facts(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the machine as the article states it. `memory_gb` is in 10^9 bytes."""
-    state = record["environment"]["before"]
-    machine = state["machine"]
-    memory = machine.get("memory_bytes")
-    return {
-        "cpu": machine.get("cpu"),
-        "architecture": machine.get("architecture"),
-        "cores": machine.get("physical_cores"),
-        "threads": machine.get("logical_cores"),
-        "usable_cores": machine.get("usable_cores"),
-        "memory_gb": None if memory is None else memory / 1e9,
-        "virtualisation": _virtualisation(machine.get("virtualisation") or {}),
-        "kernel": machine.get("kernel"),
-        "os": machine.get("os"),
-        "governors": state.get("governors"),
-    }
-
-
-def _broken_rules(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the runs that broke a rule, invalid or only flagged."""
-    flagged = runs[(runs["validity_codes"].fillna("") != "") | ~runs["valid"]]
-    return [
-        {name: row[name] for name in ("model", "runtime", "kind", "block", "valid")}
-        | {"codes": row["validity_codes"].split(";")}
-        for row in flagged.to_dict("records")
-    ]
-
-
-def _model_facts(record: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(record["model"]) | {"prompt_style": record["protocol"]}
-
-
-def _runtime_facts(record: Mapping[str, Any]) -> dict[str, Any]:
-    runtime, seen = dict(record["runtime"]), record["settings_in_force"]
-    return runtime | {
-        "version": str(runtime["facts"].get("version", "")),
-        "unobservable": sorted(set(record["settings"]) - set(seen)),
-    }
-
-
-def study_facts(
-    runs: pd.DataFrame, records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what the article says of the study itself. `records`: see `representative_records`.
-
-    From `config`: demonstration, models, runtimes, kinds, carbon. Tables and records say the rest.
-    `invalid_runs` are all that broke a rule; each says whether it still counts as valid.
+    `catalogue` is `models` of config/models.yaml, whose scores are in percent.
     """
-    first = records[0]
-    instrument, machine = first["instrument"], first["environment"]["before"]["machine"]
-    by_model = {record["model"]["name"]: _model_facts(record) for record in records}
-    by_runtime = {record["runtime"]["name"]: _runtime_facts(record) for record in records}
-    control = runs.loc[runs["kind"] == "control", "runtime"]
-    task = runs[runs["kind"] == "task"]
-    packages = {name: version for name, version in machine["packages"].items() if version}
-    packages |= {"codecarbon": instrument["codecarbon"]["version"], "python": machine["python"]}
-    return {
-        "name": str(runs["study"].iloc[0]),
-        "campaign": ", ".join(sorted(set(runs["campaign"]))),
-        "demonstration": bool(config["demonstration"]),
-        "tier": instrument["tier"],
-        "tier_reason": instrument["tier_reason"],
-        "instrument": {name: part["source"] for name, part in instrument["components"].items()},
-        "instrument_versions": int(runs["instrument_sha256"].nunique()),
-        "models": [by_model[name] for name in config["models"]],
-        "runtimes": [by_runtime[name] for name in config["runtimes"]],
-        "control_runtime": str(control.iloc[0]) if len(control) else None,
-        "kinds": list(config["kinds"]),
-        "blocks": int(task["block"].nunique()),
-        "problems": int(task["tasks"].max()) if len(task) else None,
-        "runs": len(runs),
-        "valid_runs": int(runs["valid"].sum()),
-        "invalid_runs": _broken_rules(runs),
-        "unsettled_runs": int((~runs["settled"]).sum()),
-        "machine": machine_facts(first),
-        "settings": dict(first["settings"]),
-        "max_tokens": first["settings"]["max_tokens"],
-        "software": packages,
-        "measured_on": min(record["windows"][0]["start_wall"] for record in records)[:10],
-        "confidence": 1 - ALPHA,
-        "alpha": ALPHA,
-        "margin": MARGIN,
-        "carbon": {
-            key: config["carbon"][key] for key in ("grams_per_kwh", "country_iso_code", "source")
-        },
-    }
+    found = {}
+    for model in models:
+        entry = catalogue.get(model, {}).get("published_pass_at_1")
+        if entry:
+            share = float(entry["value"]) / 100
+            found[model] = {"pass_at_1": share, "source": str(entry["source"])}
+    return found
 
 
 def claims(
     study: Mapping[str, Any],
-    cells: pd.DataFrame,
-    comparisons: pd.DataFrame,
-    quality: pd.DataFrame,
-    phases: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    published: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return the study's facts, what may be claimed, and every number under its name."""
-    allowed = permission(comparisons, study["tier"])
+    """Return the study's facts, what may be claimed, and every number under its name.
+
+    `tables`: cells, comparisons, quality, phases, break_even, sensitivity, ranking, verdicts,
+    rules, contested, drift. `published`: see `published_scores`.
+    """
+    allowed = permission(tables["comparisons"], study["tier"])
+    verdicts, rules = tables["verdicts"], tables["rules"]
+    answered = verdicts.groupby(["model", "runtime"])["count"].sum()
+    graded = {(str(model), str(runtime)): int(n) for (model, runtime), n in answered.items()}
+    facts = {
+        "verdict_labels": sorted(set(verdicts["label"])),
+        "rules": sorted(set(rules["rule"])),
+        "warnings": warnings_of(tables["cells"], verdicts, published or {}),
+    }
     return {
-        "study": dict(study),
+        "study": dict(study) | facts,
         "permission": allowed,
         "claims": {
-            **cell_claims(cells, phases),
-            **pair_claims(comparisons, quality, allowed["energy_difference"]),
+            **cell_claims(tables["cells"], tables["phases"]),
+            **pair_claims(tables["comparisons"], tables["quality"], allowed["energy_difference"]),
+            **further_claims(tables),
+            **count_claims(verdicts, "verdicts", "label", graded),
+            **count_claims(rules, "rules", "rule", graded),
+            **study_claims(tables),
+            **published_claims(published or {}),
         },
     }
 

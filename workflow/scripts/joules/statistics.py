@@ -21,6 +21,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+# Its import, which statsmodels puts off until first use, resets the filters of warnings.
+from statsmodels.tools import sm_exceptions  # noqa: F401
+
 from joules.errors import UserError
 
 ALPHA = 0.05
@@ -28,7 +31,9 @@ MARGIN = 0.05  # of equivalence: CodeCarbon's ratios err by 3 % (1 SD) against a
 POWER = 0.90
 # All sign flips are enumerated, so that p is exact, when 2^n is not above this (n <= 16).
 RESAMPLES = 99_999
+BATCH = 2_000_000  # numbers that a resampling test holds at a time: bounds its memory
 METRIC = "energy_j_per_token"
+BETWEEN_RUNTIMES = ("task", "fixed")  # kinds of runs in which runtimes are compared
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -169,6 +174,7 @@ def compare_pair(
             permutation_type="samples",
             vectorized=True,
             n_resamples=RESAMPLES,
+            batch=max(1, BATCH // n),
             rng=np.random.default_rng(0),
         ).pvalue
     )
@@ -234,9 +240,9 @@ def runtime_order(runs: pd.DataFrame) -> list[str]:
     return sorted(set(runs["runtime"]), key=lambda name: (name not in control, name))
 
 
-def _friedman(runs: pd.DataFrame, model: str, runtimes: Sequence[str]) -> float | None:
+def _friedman(runs: pd.DataFrame, model: str, runtimes: Sequence[str], kind: str) -> float | None:
     """Return Friedman's omnibus p over blocks complete in one session; None below 3 runtimes."""
-    own = runs[(runs["model"] == model) & (runs["kind"] == "task") & runs["valid"]]
+    own = runs[(runs["model"] == model) & (runs["kind"] == kind) & runs["valid"]]
     blocks = own.pivot(index="block", columns="runtime", values=METRIC).reindex(
         columns=list(runtimes)
     )
@@ -249,38 +255,39 @@ def _friedman(runs: pd.DataFrame, model: str, runtimes: Sequence[str]) -> float 
 def compare(
     runs: pd.DataFrame, runtimes: Sequence[str] | None = None, margin: float = MARGIN
 ) -> pd.DataFrame:
-    """Return all comparisons: every pair of runtimes per model, and the null controls.
+    """Return all comparisons: every pair of runtimes per model and kind, and the null controls.
 
-    Families for Holm's correction: the differences of all pairs and models; their equivalence
-    tests; the controls (each of the two likewise). The control compares the runs of a runtime
-    with its own second runs in the same blocks, by the same code: its true ratio is 1.
+    Families for Holm's correction: the differences of all pairs and models of kind `task`; those
+    of kind `fixed`; the controls; and the equivalence tests of each of the three. The control
+    compares the runs of a runtime with its own second runs in the same blocks, by the same code:
+    its true ratio is 1. Runs of kind `quality` are compared with nothing.
     """
     order = list(runtimes or runtime_order(runs))
     rows = []
     for model in sorted(set(runs["model"])):
         own = runs[runs["model"] == model]
-        present = [
-            runtime
-            for runtime in order
-            if ((own["runtime"] == runtime) & (own["kind"] == "task")).any()
-        ]
-        omnibus = _friedman(runs, model, present)
-        wanted = [(a, b, "task") for a, b in itertools.combinations(present, 2)]
+        wanted: list[tuple[str, str, str, str]] = []
+        omnibus = {}
+        for kind in BETWEEN_RUNTIMES:
+            there = set(own.loc[own["kind"] == kind, "runtime"])
+            present = [runtime for runtime in order if runtime in there]
+            wanted += [(a, b, kind, kind) for a, b in itertools.combinations(present, 2)]
+            omnibus[kind] = _friedman(own, model, present, kind)
         repeated = sorted(set(own.loc[own["kind"] == "control", "runtime"]))
-        wanted += [(runtime, runtime, "control") for runtime in repeated]
-        for a, b, kind in wanted:
-            pairs = paired_blocks(own, model, a, b, kind_b=kind)
+        wanted += [(runtime, runtime, "task", "control") for runtime in repeated]
+        for a, b, kind_a, kind in wanted:
+            pairs = paired_blocks(own, model, a, b, kind_a=kind_a, kind_b=kind)
             rows.append(
                 {"model": model, "runtime_a": a, "runtime_b": b, "kind": kind}
                 | compare_pair(pairs.a, pairs.b, margin)
                 | {
-                    "p_friedman": omnibus if kind == "task" else None,
+                    "p_friedman": omnibus.get(kind),
                     "split_blocks": ";".join(map(str, pairs.split)),
                     "invalid_blocks": ";".join(map(str, pairs.invalid)),
                     "tier": str(own["tier"].iloc[0]),
                 }
             )
-    for kind in ("task", "control"):
+    for kind in (*BETWEEN_RUNTIMES, "control"):
         family = [row for row in rows if row["kind"] == kind]
         for name in ("p_value", "p_equivalence"):
             corrected = f"{name.removesuffix('_value')}_holm"

@@ -1,0 +1,272 @@
+"""A table of runs that others measured: its statistics, claims and figures, and its errors."""
+
+import csv
+import itertools
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
+
+from joules.analyse import analyse, main
+from joules.errors import UserError
+from joules.run_table import read_runs
+
+COLUMNS = ["model", "runtime", "block", "energy_j", "generated_tokens"]
+
+
+def rows_of(blocks=8, models=("m", "n"), runtimes=("x", "y", "z"), seed=3, **further):
+    """Return rows of runs: y needs 10 % more than the others, at 1 % noise."""
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            "model": model,
+            "runtime": runtime,
+            "block": block,
+            "energy_j": 1000
+            * (1.1 if runtime == "y" else 1.0)
+            * float(np.exp(rng.normal(0, 0.01))),
+            "generated_tokens": int(rng.integers(1990, 2010)),
+            **further,
+        }
+        for model, block, runtime in itertools.product(models, range(1, blocks + 1), runtimes)
+    ]
+
+
+def controls_of(rows, shift=1.0):
+    """Return second runs of x in every block."""
+    own = [row for row in rows if row["runtime"] == "x"]
+    noise = itertools.cycle((1.002, 0.998, 1.001, 0.999))
+    return [
+        row | {"kind": "control", "energy_j": row["energy_j"] * shift * next(noise)} for row in own
+    ]
+
+
+def write(path, rows, encoding="utf-8", **options):
+    with open(path, "w", newline="", encoding=encoding) as file:
+        writer = csv.DictWriter(file, list(rows[0]), **options)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def compared(folder, rows):
+    analyse(write(folder / "runs.csv", rows), folder / "out")
+    return pd.read_csv(folder / "out" / "comparisons.csv")
+
+
+def test_every_pair_equals_direct_calls_of_the_libraries(tmp_path):
+    rows = rows_of()
+    table = compared(tmp_path, rows)
+    assert len(table) == 6 and set(table["kind"]) == {"task"}
+    frame = pd.DataFrame(rows)
+    frame["value"] = frame["energy_j"] / frame["generated_tokens"]
+    wide = frame.pivot(index=["model", "block"], columns="runtime", values="value")
+    sizes = []
+    for row in table.itertuples():
+        a, b = (wide.loc[row.model, name].to_numpy() for name in (row.runtime_a, row.runtime_b))
+        d = np.log(a) - np.log(b)
+        interval = stats.ttest_1samp(d, 0).confidence_interval(0.95)
+        expected = [math.exp(value) for value in (d.mean(), interval.low, interval.high)]
+        assert [row.ratio, row.ratio_low, row.ratio_high] == pytest.approx(expected, rel=1e-8)
+        flips = np.array(list(itertools.product((1, -1), repeat=8))) @ d / 8
+        p = np.mean(np.abs(flips) >= abs(d.mean()) - 1e-12)
+        tost = ttost_paired(a, b, 1 / 1.05, 1.05, transform=np.log)[0]
+        assert (row.p_value, row.p_equivalence) == pytest.approx((p, tost), rel=1e-6, abs=1e-12)
+        assert row.n_blocks == 8
+        sizes.append((p, tost))
+    for column, values in zip(
+        ("p_holm", "p_equivalence_holm"), zip(*sizes, strict=True), strict=True
+    ):
+        adjusted = multipletests(values, method="holm")[1]
+        assert table[column].to_numpy() == pytest.approx(adjusted, rel=1e-6, abs=1e-12)
+
+
+def test_without_a_tier_verdicts_are_labelled_unstated_and_nothing_is_claimed(tmp_path):
+    table = compared(tmp_path, rows_of())
+    assert set(table["tier"]) == {"unstated"}
+    found = json.loads((tmp_path / "out" / "claims.json").read_text())
+    assert found["permission"]["energy_difference"] is False
+    assert "unstated" in found["permission"]["reason"]
+    verdict = found["claims"]["pair.m.x.y.verdict"]
+    assert (verdict["value"], verdict["tier"], verdict["claimable"]) == (
+        *("different", "unstated"),
+        False,
+    )
+    assert verdict["source"].startswith("comparisons.csv model=m")
+
+
+def measured(shift=1.0):
+    rows = [row | {"kind": "task"} for row in rows_of(tier="measured")]
+    return rows + controls_of(rows, shift)
+
+
+def test_a_measured_table_with_a_quiet_control_permits_a_claim(tmp_path):
+    table = compared(tmp_path, measured())
+    found = json.loads((tmp_path / "out" / "claims.json").read_text())
+    assert found["permission"]["energy_difference"] is True
+    assert found["claims"]["pair.n.x.y.verdict"]["claimable"] is True
+    assert len(table) == 6
+    controls = pd.read_csv(tmp_path / "out" / "controls.csv")
+    assert controls["runtime_a"].tolist() == controls["runtime_b"].tolist() == ["x", "x"]
+    assert found["claims"]["control.m.ratio"]["source"].startswith("controls.csv ")
+
+
+def test_a_control_that_leaves_two_percent_forbids_every_claim_and_says_why(tmp_path):
+    compared(tmp_path, measured(shift=1 / 1.05))
+    found = json.loads((tmp_path / "out" / "claims.json").read_text())
+    assert found["permission"]["energy_difference"] is False
+    assert "1.05" in found["permission"]["reason"]
+
+
+def test_the_figures_that_the_columns_allow_are_drawn(tmp_path):
+    placed = [
+        row | {"position_actual": place, "passed": 5, "graded": 10, "tasks": 10}
+        for place, row in enumerate(measured(), start=1)
+    ]
+    for name, rows in (("few", rows_of()), ("all", placed)):
+        (tmp_path / name).mkdir()
+        compared(tmp_path / name, rows)
+    drawn = {
+        name: {path.name for path in (tmp_path / name / "out" / "figures").iterdir()}
+        for name in ("few", "all")
+    }
+    few = {"energy_per_token", "ratios"}
+    more = {"null_control", "order", "energy_against_quality", "energy_per_correct"}
+    suffixes = ("svg", "pdf", "png")
+    assert drawn["few"] == {f"{name}.{suffix}" for name in few for suffix in suffixes}
+    assert drawn["all"] == {f"{name}.{suffix}" for name in few | more for suffix in suffixes}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "options"),
+    [("utf-8-sig", {}), ("utf-8", {"delimiter": ";"}), ("utf-8", {"lineterminator": "\n"})],
+)
+def test_dialects_of_csv_give_the_same_runs(tmp_path, encoding, options):
+    rows = rows_of(blocks=2)
+    plain = read_runs(write(tmp_path / "a.csv", rows))
+    other = read_runs(write(tmp_path / "b.csv", rows, encoding, **options))
+    pd.testing.assert_frame_equal(plain, other)
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path):
+    for name, rows in (("a", rows_of()), ("b", rows_of()[::-1])):
+        (tmp_path / name).mkdir()
+        compared(tmp_path / name, rows)
+    for file in ("comparisons.csv", "claims.json", "ranking.csv"):
+        assert (tmp_path / "a" / "out" / file).read_bytes() == (
+            tmp_path / "b" / "out" / file
+        ).read_bytes()
+
+
+def test_a_block_without_one_of_its_runs_is_left_out_and_listed(tmp_path):
+    rows = rows_of(runtimes=("x", "y"), models=("m",))
+    del rows[5]  # y in block 3
+    lines = analyse(write(tmp_path / "runs.csv", rows), tmp_path / "out")
+    row = pd.read_csv(tmp_path / "out" / "comparisons.csv", dtype=str).iloc[0]
+    assert (row["n_blocks"], row["invalid_blocks"]) == ("7", "3")
+    assert any("blocks 3 are left out" in line for line in lines)
+
+
+def test_runs_of_two_sessions_are_not_paired(tmp_path):
+    rows = rows_of(runtimes=("x", "y"), models=("m",), session="one")
+    rows[0]["session"] = "two"
+    row = compared(tmp_path, rows).iloc[0]
+    assert (row["n_blocks"], row["split_blocks"]) == (7, 1)
+
+
+def test_no_common_block_is_an_error(tmp_path):
+    rows = rows_of(runtimes=("x", "y"), models=("m",))
+    apart = [row | {"block": row["block"] + 100 * (row["runtime"] == "y")} for row in rows]
+    with pytest.raises(UserError, match="same block"):
+        compared(tmp_path, apart)
+    with pytest.raises(UserError, match="two runtimes per model"):
+        compared(tmp_path, [row for row in rows if row["runtime"] == "x"])
+
+
+def renamed(old, new):
+    return lambda rows: [
+        {new if name == old else name: value for name, value in row.items()} for row in rows
+    ]
+
+
+def changed(index, **cells):
+    def change(rows):
+        rows[index] = rows[index] | cells
+        return rows
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (renamed("energy_j", "energy_kwh"), r"row 1: the column 'energy_kwh'.*3,600,000"),
+        (renamed("energy_j", "Energy_Wh"), r"row 1: the column 'Energy_Wh'.*3,600"),
+        (renamed("energy_j", "energy"), r"energy"),
+        (renamed("runtime", "runtme"), r"row 1: unknown column 'runtme'. Expected `runtime`"),
+        (renamed("block", "day"), r"row 1: the columns block are missing"),
+        (changed(2, energy_j=""), r"row 4, column energy_j: the cell is empty"),
+        (changed(2, model=" "), r"row 4, column model: the cell is empty"),
+        (changed(0, energy_j="0"), r"row 2, column energy_j: '0'"),
+        (changed(0, energy_j="-5"), r"row 2, column energy_j: '-5'"),
+        (changed(0, energy_j="nan"), r"row 2, column energy_j: 'nan'"),
+        (changed(0, energy_j="inf"), r"row 2, column energy_j: 'inf'"),
+        (changed(0, energy_j="12 J"), r"row 2, column energy_j: '12 J'"),
+        (changed(0, energy_j="1_000"), r"row 2, column energy_j: '1_000'"),
+        (changed(0, energy_j="1,5"), r"row 2, column energy_j: '1,5' is not a number.*point"),
+        (changed(3, generated_tokens="10.5"), r"row 5, column generated_tokens: '10.5'"),
+        (changed(3, generated_tokens="0"), r"row 5, column generated_tokens: '0'"),
+        (changed(3, block="first"), r"row 5, column block: 'first'"),
+        (changed(3, kind="quality"), r"row 5, column kind: 'quality'"),
+        (changed(3, tier="guessed"), r"row 5, column tier: 'guessed'"),
+        (changed(3, tier="sampled"), r"row 5, column tier: 'sampled', but row 2"),
+        (changed(3, valid="maybe"), r"row 5, column valid: 'maybe'"),
+        (changed(3, passed="11", graded="10"), r"row 5, column passed: 11"),
+        (lambda rows: [*rows, rows[4]], r"rows 6 and 50, columns model, runtime, kind, block"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused_with_row_and_column(tmp_path, change, words):
+    further = {"kind": "task", "tier": "measured", "valid": "true", "passed": 5, "graded": 10}
+    rows = change(rows_of(**further))
+    with pytest.raises(UserError, match=words):
+        compared(tmp_path, rows)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "has 0 rows"),
+        (b"model,runtime,block,energy_j,generated_tokens\n", "has 1 rows"),
+        (b"model,runtime,block,energy_j,generated_tokens\nm,x,1,5\n", "row 2: 4 cells. Expected 5"),
+        (b"model,model,block\nm,x,1\n", "'model' stands there twice"),
+        (b"\xff\xfem\x00", "not UTF-8"),
+        (b'model,runtime,block,energy_j,generated_tokens\n"m,x,1,5,5\n', "not CSV"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path, text, words):
+    (tmp_path / "runs.csv").write_bytes(text)
+    with pytest.raises(UserError, match=words):
+        read_runs(tmp_path / "runs.csv")
+
+
+def test_lines_count_as_in_the_file_also_after_empty_ones(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(",".join(COLUMNS) + "\nm,x,1,5,5\n\n\nm,y,1,bad,5\n")
+    with pytest.raises(UserError, match="row 5, column energy_j"):
+        read_runs(path)
+
+
+def test_the_command_says_what_it_needs_and_ends_without_a_traceback(tmp_path, capsys):
+    assert main([]) == 64
+    assert "energy_j: energy of the run in joule" in capsys.readouterr().err
+    assert main([str(tmp_path / "none.csv"), str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    rows = rows_of(blocks=2)
+    assert main([str(write(tmp_path / "runs.csv", rows)), str(tmp_path / "out")]) == 0
+    assert "inconclusive (tier unstated)" in capsys.readouterr().out
