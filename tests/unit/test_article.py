@@ -25,6 +25,7 @@ from joules.typesetting import typeset
 from joules.wording import cell_text, p_value, percent, significant
 
 PAPER = Path(__file__).parents[2] / "paper"
+PUBLISHED = yaml.safe_load((PAPER / "published-2025.yaml").read_text(encoding="utf-8"))
 FIGURES = [
     "cover",
     "energy_per_token",
@@ -33,6 +34,8 @@ FIGURES = [
     "energy_per_correct",
     "energy_against_quality",
     "energy_by_window",
+    "null_control",
+    "power_over_time",
     "order",
 ]
 SECTIONS = [
@@ -218,8 +221,7 @@ def make_claims(
 
 def make_article(**arguments: Any) -> Article:
     """Return an Article of invented claims with all figures."""
-    published = yaml.safe_load((PAPER / "published-2025.yaml").read_text(encoding="utf-8"))
-    return Article(make_claims(**arguments), published, [f"{name}.svg" for name in FIGURES])
+    return Article(make_claims(**arguments), PUBLISHED, [f"{name}.svg" for name in FIGURES])
 
 
 DEMONSTRATION: dict[str, Any] = {}
@@ -323,6 +325,9 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_heading(
         assert len(widths) <= 1, block
 
 
+DIGITS_IN_IDS = ("gco2e_per_1000_tasks", "pass_at_1", "pass_at_1_without", ".pass_at_1_without")
+
+
 def test_no_digit_is_typed_into_the_results() -> None:
     """Names of figures and expressions are taken out; `pass@1` and `CO₂e` come as variables."""
     template = (PAPER / "article.md.j2").read_text(encoding="utf-8")
@@ -332,9 +337,7 @@ def test_no_digit_is_typed_into_the_results() -> None:
     assert len(typed.split()) > 200
     assert re.findall(r"[0-9].{0,30}", typed) == []
     for string in strings:
-        assert not re.search(r"[0-9]", string) or string in ("gco2e_per_1000_tasks", "pass_at_1"), (
-            string
-        )
+        assert not re.search(r"[0-9]", string) or string in DIGITS_IN_IDS, string
 
 
 def test_every_number_of_the_results_follows_the_claims() -> None:
@@ -345,8 +348,7 @@ def test_every_number_of_the_results_follows_the_claims() -> None:
         for key in ("value", "low", "high"):
             if isinstance(claim[key], (int, float)):
                 claim[key] = 7
-    published = yaml.safe_load((PAPER / "published-2025.yaml").read_text(encoding="utf-8"))
-    after = render(Article(changed, published, FIGURES), PAPER)
+    after = render(Article(changed, PUBLISHED, FIGURES), PAPER)
     rows = [row for row in results_of(after).splitlines() if row.startswith("| parrot")]
     numbers = [
         number
@@ -648,3 +650,48 @@ def test_text_in_a_table_cell_cannot_break_the_table() -> None:
     assert cell_text("AVX2 | a_b\nc") == r"AVX2 \| a\_b c"
     assert cell_text(None) == "not recorded"
     assert cell_text({"source": "rapl", "files": []}) == "source rapl"
+
+
+def test_tables_of_a_richer_study_are_printed_and_those_without_numbers_are_not() -> None:
+    claims = make_claims(runtimes=3)
+    plain = render(Article(claims, PUBLISHED, FIGURES), PAPER)
+    for words in ("Energy per token by kind of run", "Ranking by energy", "What became of the"):
+        assert words not in plain
+    study, found = claims["study"], claims["claims"]
+    study["kinds"] = ["task", "fixed", "control", "quality"]
+    study["questions"] = {"task": "what users see", "fixed": "equal lengths"}
+    study["verdict_labels"] = ["passed", "timeout"]
+    study["warnings"] = [{"gate": "truncated", "text": "Many answers were cut."}]
+    study["attempts"] = [
+        {
+            "model": "parrot-1m",
+            "runtime": "ollama",
+            "kind": "task",
+            "block": 3,
+            "attempt": 1,
+            "started": "2026-11-25T05:00:00",
+            "code": "foreign_cpu",
+            "seen": 0.31,
+            "limit": 0.02,
+        }
+    ]
+    study["checks"] = [{"code": "cross_check", "limit": None, "runs": 30, "broken": 0}]
+    one = {"unit": "", "low": None, "high": None, "n": 5, "tier": "estimated", "source": ""}
+    for model, runtime in itertools.product(study["models"], study["runtimes"]):
+        cell = f"{model['name']}.{runtime['name']}"
+        for kind in ("task", "fixed", "quality"):
+            for name in ("energy_j_per_token", "energy_j_per_task"):
+                found[f"kind.{kind}.{cell}.{name}"] = one | {"value": 0.5}
+        found[f"rank.{cell}.rank"] = one | {"value": 1}
+        found[f"rank.{cell}.ratio_to_best"] = one | {"value": 1.07}
+        found[f"rank.{cell}.tied_with"] = one | {"value": "Ollama"}
+        for label in study["verdict_labels"]:
+            found[f"verdicts.{cell}.{label}"] = one | {"value": 7}
+    rich = render(Article(claims, PUBLISHED, FIGURES), PAPER)
+    assert "| parrot-1m | Ollama | fixed | 0.500" in rich
+    assert "- *fixed*: equal lengths" in rich
+    assert "1.070" in rich and "Ranking by energy per token" in rich
+    assert "| Model | Runtime | passed | timeout |" in rich
+    assert "**Warning.** Many answers were cut." in rich
+    assert "| parrot-1m | ollama | task | 3 | 1 | foreign cpu | 0.310 | 0.0200 |" in rich
+    assert "| cross check | does not apply here | 30 | 0 |" in rich

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -37,6 +38,22 @@ INVALID = Run("alpha-1m", "two", "task", 2)
 NAMES = pytest.mark.parametrize("name", FIGURES)
 
 
+def trace_of(windows):
+    """Return one value a second for the first run of each cell, from its windows' mean power."""
+    rows = []
+    first = windows[windows["kind"] == "task"]
+    first = first[first["block"] == first.groupby(["model", "runtime"])["block"].transform("min")]
+    for keys, run in first.groupby(["model", "runtime", "runtime_label", "kind", "block"]):
+        begin = run["start_monotonic_s"].min()
+        for second in range(int((run["start_monotonic_s"] + run["duration_s"]).max() - begin)):
+            now = run[run["start_monotonic_s"] <= begin + second].iloc[-1]
+            power = [now["power_w"] + second % 3, np.nan, 0.1 * now["power_w"]]
+            rows.append([*keys, float(second), *power, "own_counters"])
+    names = ["model", "runtime", "runtime_label", "kind", "block", "time_s"]
+    parts = ["cpu_power_w", "gpu_power_w", "dram_power_w"]
+    return pd.DataFrame(rows, columns=[*names, *parts, "source"])
+
+
 def tables_of(folder, **options):
     study = synthetic.write_study(folder, validate=False, **options)
     made = tabulate(study.records, study.grades, study.agreements, study.config)
@@ -44,6 +61,7 @@ def tables_of(folder, **options):
         "runs": made.runs,
         "tasks": made.tasks,
         "windows": made.windows,
+        "trace": trace_of(made.windows),
         "cells": descriptives.cells(made.runs),
         "comparisons": statistics.compare(made.runs),
     }
@@ -193,6 +211,7 @@ def test_no_letter_is_below_eight_points_at_column_width(name, large):
 def test_every_axis_with_numbers_says_its_unit(name, small):
     said = " ".join(text.get_text() for text in seen_texts(drawn(name, small)))
     units = {"order": "(%)", "ratios": "Ratio", "cover": "energy of each task"}
+    units |= {"null_control": "ratio", "power_over_time": "(W)"}
     assert units.get(name, "(J") in said
 
 

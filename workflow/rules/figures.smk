@@ -8,7 +8,9 @@ FIGURES = [
     "energy_against_quality",
     "energy_per_correct",
     "ratios",
+    "null_control",
     "order",
+    "power_over_time",
     "cover",
 ]
 
@@ -19,9 +21,19 @@ rule plot:
         runs="<results>/tables/runs.parquet",
         tasks="<results>/tables/tasks.parquet",
         windows="<results>/tables/windows.parquet",
+        trace="<results>/tables/trace.parquet",
         cells="<results>/statistics/cells.csv",
         comparisons="<results>/statistics/comparisons.csv",
-        code=modules("plot", "figures", "style", "statistics", "descriptives"),
+        code=modules(
+            "plot",
+            "figures",
+            "plots_of_energy",
+            "plots_of_runs",
+            "selection",
+            "style",
+            "statistics",
+            "descriptives",
+        ),
     output:
         svg=report(
             "<results>/figures/{figure}.svg",

@@ -34,6 +34,15 @@ STUDY_DEFAULTS: dict[str, Any] = {
     "planned_runs": None,
     "unsettled_runs": None,
     "instrument": {},
+    "questions": {},
+    "seed": None,
+    "attempts": [],
+    "checks": [],
+    "cannot_hold": [],
+    "contested": {"problems": [], "source": ""},
+    "verdict_labels": [],
+    "rules": [],
+    "warnings": [],
 }
 MODEL_DEFAULTS = {"sha256": "", "license": "", "source": "", "prompt_style": ""}
 RUNTIME_DEFAULTS: dict[str, Any] = {
@@ -95,6 +104,10 @@ class Article:
                 "paper/article.md.j2, or add the claim."
             ) from None
 
+    def has(self, claim_id: str) -> bool:
+        """Return whether there is such a claim, with a value."""
+        return self.claims.get(claim_id, {}).get("value") is not None
+
     def value(self, claim_id: str) -> Any:
         """Return the bare value of a claim."""
         return self.claim(claim_id)["value"]
@@ -142,6 +155,27 @@ class Article:
     def cells(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Return every (model, runtime), in the order of the study."""
         return list(itertools.product(self.study["models"], self.study["runtimes"]))
+
+    def ranked(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Return the cells of each model, the least energy per token first, as far as ranked."""
+        ranks = {
+            (model["name"], runtime["name"]): self.claims.get(
+                f"rank.{model['name']}.{runtime['name']}.ratio_to_best", {}
+            ).get("value")
+            for model, runtime in self.cells()
+        }
+        order = [model["name"] for model in self.study["models"]]
+
+        def place(cell: tuple[dict[str, Any], dict[str, Any]]) -> tuple[int, float]:
+            model, runtime = cell[0]["name"], cell[1]["name"]
+            return order.index(model), ranks[model, runtime] or 0.0
+
+        return sorted(self.cells(), key=place)
+
+    def methods(self) -> list[str]:
+        """Return the other methods of comparison, in the order of the claims."""
+        ids = (name.split(".") for name in self.claims if name.startswith("sensitivity."))
+        return list(dict.fromkeys(parts[-2] for parts in ids if len(parts) > 2))
 
     def verdict(self, prefix: str) -> str:
         """Return the verdict of a comparison in words; `no claim` where none is permitted.
@@ -254,13 +288,16 @@ class Article:
 
     def context(self) -> dict[str, Any]:
         """Return all names that the template may use."""
-        names = "number interval ratio p percent value verdict sentence caveat figure caption"
+        names = "number interval ratio p percent value has claim "
+        names += "verdict sentence caveat figure caption"
         return {name: getattr(self, name) for name in names.split()} | {
             "study": self.study,
             "permission": self.permission,
             "published": self.published,
             "pairs": self.pairs(),
             "cells": self.cells(),
+            "ranked": self.ranked(),
+            "methods": self.methods(),
             "verdict_counts": self.verdict_counts(),
             "findings": self.findings(),
             "smallest_p": self.smallest_p(),

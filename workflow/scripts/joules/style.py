@@ -15,6 +15,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from joules.files import write_atomic
@@ -130,9 +131,10 @@ def looks(frame: pd.DataFrame) -> dict[str, Look]:
 def tier_note(tier: str, demonstration: bool) -> str:
     """Return what every figure has to say of its numbers; empty when there is nothing to warn of.
 
-    `tier` is the energy tier: `measured`, `sampled` or `estimated`.
+    `tier` is the energy tier: `measured`, `sampled`, `estimated` or `unstated`.
     """
-    energy = "energy modelled, not measured" if tier == "estimated" else ""
+    words = {"estimated": "energy modelled, not measured", "unstated": "energy tier unstated"}
+    energy = words.get(tier, "")
     if not demonstration:
         return energy
     return f"{energy} (demonstration study)" if energy else "demonstration study"
@@ -218,6 +220,50 @@ def name_runtimes(figure: Figure, runtimes: Iterable[Look]) -> None:
         for look in runtimes
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
+
+
+def name_windows(
+    figure: Figure,
+    windows: Sequence[str],
+    alpha: float = 1.0,
+    lines: Mapping[str, tuple[str, str]] | None = None,
+) -> None:
+    """Name the windows of the protocol above the axes, and lines by their colour and dashes."""
+    handles: list[Any] = [
+        Patch(
+            facecolor=WINDOWS[name][0],
+            hatch=WINDOWS[name][1],
+            edgecolor=INK,
+            linewidth=0.4,
+            alpha=alpha,
+            label=name.replace("_", " "),
+        )
+        for name in windows
+    ]
+    handles += [
+        Line2D([], [], color=color, linestyle=dashes, label=label)  # type: ignore[arg-type]
+        for label, (color, dashes) in (lines or {}).items()
+    ]
+    wide = figure.get_figwidth() == DOUBLE_COLUMN
+    columns = min(len(handles), (6 if len(handles) <= 6 else 5) if wide else 3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.2)
+
+
+def stack_of_panels(
+    titles: Sequence[str], y_label: str, x_label: str, note: str = ""
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel above the other, all on the same axes, for lines over time."""
+    height = len(titles) * 0.85 + 0.35
+    figure = new_figure(DOUBLE_COLUMN, height + 2 * LINE_HEIGHT, note, x_label)
+    panels = list(figure.subplots(len(titles), 1, sharex=True, sharey=True, squeeze=False).flat)
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title, fontsize=8)
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.grid(True, axis="y")
+        axes.grid(False, axis="x")
+        axes.margins(x=0.01)
+    figure.supylabel(y_label, fontsize=8)
+    return figure, panels
 
 
 def name_models(axes: Axes, points: Mapping[str, Sequence[tuple[float, float]]]) -> None:
