@@ -41,12 +41,12 @@ class Tree:
         base += [] if own else ["--configfile", "small.yaml"]
         return [*base, "--cores", "2", *arguments]  # --cores ends the list of config files
 
-    def started(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start Snakemake here; both its outputs come on one pipe."""
+    def started(self, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Start Snakemake here; what it prints on either of its outputs goes to `output`."""
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
         )
@@ -99,3 +99,26 @@ def clean_copy(target: Path) -> Tree:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(CHECKOUT / name, target / name)
     return Tree(target)
+
+
+def build_runtimes() -> None:
+    """Build what the runtimes need in the checkout, once; it takes minutes the first time."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *PROVIDED],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def built_copy(target: Path) -> Tree:
+    """Return a clean copy with the built runtimes and the small study, in which nothing was run."""
+    build_runtimes()
+    tree = clean_copy(target)
+    shutil.copytree(CHECKOUT / "resources/runtimes", tree.folder / "resources/runtimes")
+    metadata = CHECKOUT / ".snakemake/metadata"
+    if metadata.exists():
+        shutil.copytree(metadata, tree.folder / ".snakemake/metadata")
+    tree.configure()
+    return tree

@@ -292,7 +292,7 @@ def test_a_runtime_that_is_killed_mid_run_ends_the_run_by_name_and_loses_nothing
     while process.poll() is None and not killed:
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if "joules.llama_cpp_worker" in child.cmdline():
+                if "joules.worker" in child.cmdline():
                     child.send_signal(signal.SIGSEGV)
                     killed = True
         time.sleep(0.02)

@@ -157,7 +157,7 @@ def source_of_model(wildcards):
 def prompting_of_model(wildcards):
     """Return what decides a model's prompts, from its catalogue entry."""
     entry = CATALOGUE[wildcards.model]
-    keys = ("sha256", "prompt_style", "newline", "chat_template")
+    keys = ("sha256", "prompt_style", "newline", "chat_template", "never_ends")
     return {key: entry[key] for key in keys if key in entry}
 
 

@@ -60,7 +60,9 @@ rule agree:
         found="<logs>/agree/{model}.json",
     priority: BEFORE_RUNS
     conda:
-        "../../envs/analysis.yaml"
+        "../../envs/runtime-llama_cpp.yaml"
+    params:
+        kinds=lookup("kinds", within=config),
     script:
         "../scripts/agree.py"
 

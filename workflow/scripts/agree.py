@@ -3,11 +3,13 @@
 from joules.errors import UserError
 from joules.files import read_json, write_json
 from joules.script import reporting
-from joules.warm_up import agree
+from joules.warm_up import agree, check_fixed
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
-        agreement = agree([read_json(path) for path in snakemake.input])
+        warm_ups = [read_json(path) for path in snakemake.input]
+        check_fixed(warm_ups, snakemake.params["kinds"])
+        agreement = agree(warm_ups)
         write_json(snakemake.log["found"], agreement)
         if not agreement["passed"]:
             raise UserError(

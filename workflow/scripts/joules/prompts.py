@@ -198,6 +198,7 @@ def make_rows(
             "file_sha256": sha256_of(model),
             "parameters": facts["parameters"],
             "quantization": facts["quantization"],
+            "never_ends": entry.get("never_ends", False),
         }
     ]
     rows += [

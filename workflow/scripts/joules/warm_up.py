@@ -17,8 +17,9 @@ from joules.campaign import (
     settings_of,
     study_prompts,
 )
+from joules.errors import UserError
 from joules.lock import measuring
-from joules.runtimes import Model
+from joules.runtimes import Model, Settings
 
 WARM_UP_PROBLEMS = 8
 
@@ -68,6 +69,7 @@ def warm_up(
         "runtime": runtime_name,
         "label": runtime.LABEL,
         "protocol": facts["protocol"],
+        "never_ends": facts.get("never_ends", False),
         "facts": runtime_facts,
         "settings": dataclasses.asdict(settings),
         "settings_in_force": in_force,
@@ -76,6 +78,27 @@ def warm_up(
         "tokens_per_s": speed,
         "answers": answers,
     }
+
+
+def check_fixed(warm_ups: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> None:
+    """Raise UserError where kind `fixed` is asked of a runtime that cannot ignore the end of text.
+
+    A model whose catalogue entry says `never_ends` may be asked all the same. Raises UserError
+    too when such a model was seen to end an answer.
+    """
+    for seen in warm_ups:
+        never_ends = seen.get("never_ends", False)
+        ended = [each["task_id"] for each in seen["answers"] if each["finish_reason"] == "eos"]
+        if never_ends and ended:
+            raise UserError(
+                f"{seen['model']} says `never_ends` in config/models.yaml, but on "
+                f"{seen['runtime']} it ended its answer to {', '.join(ended)}. Expected answers "
+                "of `settings.max_tokens` tokens. Take `never_ends` out of its entry."
+            )
+        settings = Settings(
+            **{**seen["settings"], "ignore_eos": "fixed" in kinds and not never_ends}
+        )
+        check_require(seen["runtime"], [], settings)
 
 
 def first_difference(a: str, b: str) -> int | None:
