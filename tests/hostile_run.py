@@ -24,7 +24,7 @@ from joules import sandbox
 from joules.humaneval import problems
 from joules.sandbox_pool import Setup, run
 
-CASES = Path(__file__).parent / "data" / "hostile_completions.jsonl"
+CASES = sorted((Path(__file__).parent / "data").glob("*hostile_completions.jsonl"))
 LIMITS = sandbox.Limits(cpu_s=1.0, wall_s=4.0)
 SECRET = f"secret-{os.getpid()}"
 HEALTHY = sandbox.Job.of(problems()["HumanEval/53"], "def add(x, y):\n    return x + y\n")
@@ -34,7 +34,8 @@ DELAYED_S = 5.5
 
 def cases() -> list[dict]:
     """The cases; those whose harm comes seconds later first, so that one wait serves all."""
-    rows = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
+    lines = [line for path in CASES for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in lines]
     return sorted(rows, key=lambda row: "_was_here" not in row.get("host", ""))
 
 

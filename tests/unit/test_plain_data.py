@@ -43,7 +43,7 @@ def exact(value: object) -> object:
     if isinstance(value, dict):
         return dict, [(exact(key), exact(item)) for key, item in value.items()]
     if isinstance(value, (set, frozenset)):
-        return type(value), {repr(exact(item)) for item in value}
+        return type(value), sorted(repr(exact(item)) for item in value)
     if isinstance(value, (list, tuple, collections.deque)):
         return type(value), [exact(item) for item in value]
     return type(value), repr(value)

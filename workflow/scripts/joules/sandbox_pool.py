@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Job:
     """One program to grade. `program` is its source, or None when the model gave no code.
 
     `header` is what the test needs beside the program: imports and helpers of the prompt.
+    `cpu_s`, where given, replaces the limit of CPU time.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Job:
     header: str
     test: str
     program: str | None
+    cpu_s: float | None = None
 
     @classmethod
     def of(cls, problem: Problem, program: str | None, id: str | None = None) -> "Job":
@@ -95,14 +98,32 @@ class Setup:
         inside = f"{_INSIDE}/{_WORKER_FILES[0]}"
         return [*_bubblewrap_command(self.bubblewrap, python), python, *flags, inside]
 
+    def start(self, count: int) -> None:
+        """Start workers until `count` wait for a job, without waiting until they are ready."""
+        while len(self.idle) < count:
+            self.idle.append(_Worker(self))
+
     def worker(self) -> "_Worker":
         """Return a worker that waits for a job. Raises WorkerLost when none can be started."""
-        return self.idle.pop() if self.idle else _Worker(self)
+        worker = self.idle.pop() if self.idle else _Worker(self)
+        worker.wait_until_confined()
+        return worker
 
     def close(self) -> None:
         """End the workers that wait."""
         while self.idle:
             self.idle.pop().close()
+
+
+def _numpy_folder() -> str | None:
+    spec = find_spec("numpy")
+    return os.path.realpath(os.path.dirname(spec.origin)) if spec and spec.origin else None
+
+
+def numpy_paths() -> list[str]:
+    """Return the folders that numpy needs: its own and that of its compiled libraries."""
+    folder = _numpy_folder()
+    return [path for path in (folder, f"{folder}.libs") if path and os.path.isdir(path)]
 
 
 def _bubblewrap_command(bubblewrap: str, python: str) -> list[str]:
@@ -118,6 +139,8 @@ def _bubblewrap_command(bubblewrap: str, python: str) -> list[str]:
     for path in sorted({prefix, os.path.dirname(python)}):
         if not path.startswith(("/usr/", prefix + "/")):
             command += ["--ro-bind", path, path]
+    for path in numpy_paths():
+        command += ["--ro-bind", path, path]
     for name in _WORKER_FILES:
         command += ["--ro-bind", str(_HERE / name), f"{_INSIDE}/{name}"]
     return [*command, "--dev", "/dev", "--chdir", "/", "--remount-ro", "/", "--"]
@@ -127,8 +150,9 @@ class _Worker:
     """One running judge with its zygote."""
 
     def __init__(self, setup: Setup) -> None:
-        """Start the processes and wait until both are confined. Raises WorkerLost."""
+        """Start the processes."""
         self.setup = setup
+        self.confined = False
         self.jobs_done = 0
         self.deadline = 0.0
         self.incoming = b""
@@ -149,20 +173,30 @@ class _Worker:
             "memory_bytes": setup.limits.memory_bytes,
             "cpu_s": setup.limits.cpu_s,
             "parent": os.getpid() if setup.bubblewrap is None else 0,
+            "numpy": _numpy_folder(),
         }
-        try:
+        with contextlib.suppress(WorkerLost):  # told by what the worker says, or does not say
             self.send(config, 30)
+
+    def wait_until_confined(self) -> None:
+        """Wait until judge and zygote are confined. Raises WorkerLost."""
+        if self.confined:
+            return
+        try:
             answer = None
             while answer is None:
                 select.select([self.output], [], [], max(0.0, self.deadline - time.monotonic()))
                 answer = self.receive()
         except WorkerLost as lost:
             self.kill()
+            assert self.process.stderr
             said = self.process.stderr.read().decode(errors="replace").strip().splitlines()
+            self.close()
             raise WorkerLost(said[-1][:300] if said else str(lost)) from None
         if answer["error"]:
             self.close()
             raise WorkerLost(answer["error"])
+        self.confined = True
 
     def send(self, message: dict[str, Any], seconds: float) -> None:
         """Send one message; an answer is due within `seconds`. Raises WorkerLost."""
@@ -210,6 +244,7 @@ class _Worker:
 
 def run(setup: Setup, jobs: Sequence[Job], workers: int, limits: Limits) -> list[Verdict]:
     """Grade `jobs` on up to `workers` workers. A lost worker's job is tried once more."""
+    setup.start(min(workers, len(jobs)))
     waiting = [(index, 1) for index, job in enumerate(jobs) if job.program is not None]
     waiting.reverse()
     verdicts = [Verdict(job.id, "no_code") for job in jobs]
@@ -252,7 +287,8 @@ def run(setup: Setup, jobs: Sequence[Job], workers: int, limits: Limits) -> list
 
 
 def _submit(worker: _Worker, job: Job, limits: Limits) -> None:
-    message = {**job.__dict__, "cpu_s": limits.cpu_s, "wall_s": limits.wall_s}
+    cpu_s = limits.cpu_s if job.cpu_s is None else job.cpu_s
+    message = {**job.__dict__, "cpu_s": cpu_s, "wall_s": limits.wall_s}
     with contextlib.suppress(WorkerLost):
         worker.send(message, limits.wall_s + GRACE_S)
 

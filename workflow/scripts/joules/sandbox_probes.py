@@ -184,15 +184,25 @@ def have_a_capability(facts: dict[str, Any]) -> None:
         raise OSError("none left")
 
 
+def _opens(folder: str) -> bool:
+    """Tell whether a file of a folder can be opened; one without files counts as open."""
+    files = [entry.path for entry in os.scandir(folder) if entry.is_file()][:2]
+    for path in files:
+        with contextlib.suppress(OSError):
+            _read(path)
+            return True
+    return not files
+
+
 def find_the_answers(facts: dict[str, Any]) -> None:
     """Find a copy of HumanEval in anything that is readable."""
     with contextlib.suppress(OSError):
         return _read(facts["dataset"])
     copies = []
-    for root in {os.path.dirname(os.__file__), "/lib", "/usr/lib", "/usr/local", "/"}:
+    for root in ("/", os.path.dirname(os.__file__), *facts["folders"]):
         for folder, folders, files in os.walk(root):
-            depth = folder.count(os.sep) - root.count(os.sep)
-            folders[:] = [name for name in folders if depth < 6 and name != "__pycache__"]
+            if os.path.basename(folder) in ("site-packages", "dist-packages"):
+                folders[:] = [name for name in folders if _opens(os.path.join(folder, name))]
             for name in files:
                 if "humaneval" in name.lower().replace("_", "").replace("-", ""):
                     copies.append(os.path.join(folder, name))
@@ -211,6 +221,7 @@ def use_a_kernel_back_door(facts: dict[str, Any]) -> None:
 ATTEMPTS = {
     attempt.__name__: attempt
     for attempt in (
+        use_an_inherited_descriptor,  # first: later attempts leave descriptors open
         connect_over_tcp,
         connect_to_an_abstract_socket,
         send_a_datagram_to_a_path,
@@ -226,7 +237,6 @@ ATTEMPTS = {
         outlive_the_sandbox,
         raise_a_limit,
         use_more_memory_than_allowed,
-        use_an_inherited_descriptor,
         have_a_capability,
         find_the_answers,
         use_a_kernel_back_door,
