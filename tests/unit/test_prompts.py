@@ -1,8 +1,9 @@
 """Literal prompts: styles, newline rules, templates, the subset, the flush prompt."""
 
 import pytest
+import yaml
 
-from joules import prompts
+from joules import models, prompts
 from joules.errors import UserError
 
 PROBLEM = '\n\ndef f(x):\n    """ Say x. """\n'
@@ -32,6 +33,29 @@ def test_chat_prompts_are_rendered_with_an_open_code_block_and_one_beginning_of_
     assert text.endswith("<|assistant|>\n```python\n")
     assert "def f(x)" in text
     assert prompts.text_of(CHAT, FACTS | {"add_bos": False}, PROBLEM).startswith("<s>")
+
+
+def test_a_space_that_belongs_to_the_turn_stands_before_the_answer():
+    catalogue = yaml.safe_load((models.REPOSITORY / "config/models.yaml").read_text())
+    llama = catalogue["models"]["codellama-7b-instruct"]["chat_template"]
+    facts = {"bos_token": "<s>", "eos_token": "</s>", "add_bos": True}
+    assert prompts.text_of({**CHAT, "chat_template": llama}, facts, PROBLEM).endswith(
+        "[/INST] ```python\n"
+    )
+    mistral = (
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }}"
+        "[/INST]{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    assert prompts.text_of({**CHAT, "chat_template": mistral}, facts, PROBLEM).endswith(
+        "[/INST] ```python\n"
+    )
+    reasoning = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<think>\n{% endif %}"
+    )
+    assert prompts.text_of({**CHAT, "chat_template": reasoning}, facts, PROBLEM).endswith(
+        "<think>\n```python\n"
+    )
 
 
 def test_the_template_of_the_catalogue_serves_where_the_file_has_none():

@@ -50,22 +50,38 @@ def render_chat(template: str, problem: str, bos: str, eos: str, adds_bos: bool)
         raise jinja2.TemplateError(message)
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    question = {"role": "user", "content": INSTRUCTION.format(problem=problem.strip("\n"))}
+    named = {"bos_token": bos, "eos_token": eos, "raise_exception": refuse}
     try:
-        text = environment.from_string(template).render(
-            messages=[{"role": "user", "content": INSTRUCTION.format(problem=problem.strip("\n"))}],
-            add_generation_prompt=True,
-            bos_token=bos,
-            eos_token=eos,
-            raise_exception=refuse,
-        )
+        made = environment.from_string(template)
+        text = made.render(messages=[question], add_generation_prompt=True, **named)
     except jinja2.TemplateError as error:
         raise UserError(
             f"The chat template cannot be rendered: {error}. A template must accept one message "
             "of the user. Put a working `chat_template` with its source into config/models.yaml."
         ) from error
+    try:
+        answer = {"role": "assistant", "content": PREFILL}
+        answered = made.render(messages=[question, answer], **named)
+    except jinja2.TemplateError:
+        answered = ""
+    text += gap_before_answer(text, answered)
     if adds_bos and bos and text.startswith(bos):
         text = text[len(bos) :]
     return text + PREFILL
+
+
+def gap_before_answer(asked: str, answered: str) -> str:
+    """Return the white space that a template puts between a question and its answer.
+
+    Some formats have a space there that belongs to the turn and not to the answer (Llama 2,
+    Mistral). `asked` is rendered without an answer, `answered` with one that begins as PREFILL.
+    """
+    start = PREFILL.strip()
+    if not answered.startswith(asked) or start not in answered[len(asked) :]:
+        return ""
+    gap = answered[len(asked) : answered.index(start, len(asked))]
+    return gap if gap.isspace() else ""
 
 
 def text_of(entry: Mapping[str, Any], facts: Mapping[str, Any], problem: str) -> str:
