@@ -1,0 +1,98 @@
+"""Every kind of run, for real: until the end of text, of fixed length, the control, for quality."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from small_study import CHECKOUT, Tree, built_copy
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from ghost import write_endless
+
+KINDS = ["task", "fixed", "control", "quality"]
+STUDY = {
+    "problems": 3,
+    "kinds": KINDS,
+    "settings": {"max_tokens": 48},
+    "windows": {"preflight_s": 0.1, "idle_s": 0.2, "rest_s": 0},
+    "settle": {"limit": 0.02, "seconds": 0.1, "cap_s": 0.3},
+}
+
+
+def with_endless_model(tree: Tree) -> None:
+    """Add a bundled model that never ends an answer to the tree's catalogue."""
+    file = write_endless(
+        CHECKOUT / "data/demo-model/parrot-1m.gguf", tree.folder / "data/demo-model/endless.gguf"
+    )
+    path = tree.folder / "config/models.yaml"
+    catalogue = yaml.safe_load(path.read_text())
+    entry = dict(catalogue["models"]["parrot-1m"]) | {"never_ends": True}
+    entry |= {"path": str(file.relative_to(tree.folder)), "bytes": file.stat().st_size}
+    entry["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    catalogue["models"]["endless"] = entry
+    path.write_text(yaml.safe_dump(catalogue))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """A finished study of all four kinds on both runtimes."""
+    tree = built_copy(tmp_path_factory.mktemp("kinds") / "tree")
+    with_endless_model(tree)
+    tree.configure(**STUDY, models=["endless"])
+    tree.snakemake("all")
+    return tree
+
+
+def test_each_kind_of_run_is_measured_and_has_its_energy_per_token(finished):
+    results = finished.folder / "results/small"
+    runs = pd.read_parquet(results / "tables/runs.parquet")
+    counted = runs.groupby(["kind", "runtime"]).size().to_dict()
+    assert counted == {
+        ("task", "ollama"): 2,
+        ("task", "llama_cpp"): 2,
+        ("fixed", "ollama"): 2,
+        ("fixed", "llama_cpp"): 2,
+        ("control", "ollama"): 2,
+        ("quality", "ollama"): 1,
+        ("quality", "llama_cpp"): 1,
+    }
+    assert set(runs.loc[runs["kind"] == "quality", "tasks"]) == {164}
+    assert set(runs.loc[runs["kind"] != "quality", "tasks"]) == {3}
+    claims = json.loads((results / "claims.json").read_text())["claims"]
+    for kind in ("task", "fixed", "quality"):
+        for runtime in ("ollama", "llama_cpp"):
+            assert claims[f"kind.{kind}.endless.{runtime}.energy_j_per_token"]["value"] > 0
+    assert claims["fixed.endless.ollama.llama_cpp.n_blocks"]["value"] == 2
+
+
+def test_runs_of_fixed_length_are_of_that_length_and_quality_comes_last(finished):
+    results = finished.folder / "results/small"
+    records = [json.loads(path.read_text()) for path in (results / "records").rglob("[0-9].json")]
+    for record in records:
+        if record["kind"] == "fixed":
+            assert {task["generated_tokens"] for task in record["tasks"]} == {48}
+            checks = {check["code"]: check for check in record["validity"]["checks"]}
+            assert checks["not_fixed_length"]["seen"] == 0
+    last = [r["position"]["actual"] for r in records if r["kind"] == "quality"]
+    others = [r["position"]["actual"] for r in records if r["kind"] != "quality"]
+    assert min(last) > max(others)
+
+
+def test_the_article_says_which_question_each_kind_answers(finished):
+    text = (finished.folder / "results/small/article/article.md").read_text()
+    assert "Energy per token by kind of run" in text
+    for kind in ("task", "fixed", "quality"):
+        assert f"*{kind}*:" in text
+
+
+def test_a_runtime_that_cannot_ignore_the_end_of_text_is_refused_before_anything_runs(finished):
+    finished.configure(**STUDY | {"study": "refused"}, models=["parrot-1m"])
+    done = finished.snakemake("records", check=False)
+    assert done.returncode != 0
+    assert "The runtime ollama cannot hold ignore_eos" in done.stdout + done.stderr
+    assert not list((finished.folder / "results/refused").rglob("records/**/*.json"))

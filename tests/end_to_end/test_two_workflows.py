@@ -1,0 +1,30 @@
+"""Two workflows started together on one machine never measure, or grade beside a run, at once."""
+
+import itertools
+import json
+
+from small_study import built_copy
+
+
+def test_two_studies_started_together_take_turns(tmp_path):
+    trees = [built_copy(tmp_path / name) for name in ("first", "second")]
+    for tree in trees:
+        tree.configure(models=["parrot-1m"], kinds=["task"], blocks=2, problems=3)
+    started = [tree.started("records") for tree in trees]
+    for process in started:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    runs = []
+    for tree in trees:
+        paths = list((tree.folder / "results/small/records").rglob("[0-9].json"))
+        assert len(paths) == 4
+        for path in paths:
+            windows = json.loads(path.read_text())["windows"]
+            last = windows[-1]
+            end_s = last["start_monotonic_s"] + last["duration_s"]
+            runs.append((windows[0]["start_monotonic_s"], end_s, tree.folder.name))
+    runs.sort()
+    for (_, end_s, _), (start_s, _, _) in itertools.pairwise(runs):
+        assert end_s <= start_s
+    turns = [name for _, _, name in runs]
+    assert turns != sorted(turns), "they did not run side by side, so nothing was shown"
