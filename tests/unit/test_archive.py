@@ -1,13 +1,21 @@
 """The archive: equal bytes, checked sums, nothing outside its folder."""
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
 
 import pytest
+from rocrate.rocrate import ROCrate
 
 from joules import archive
 from joules.errors import UserError
+
+CITATION = Path(__file__).parents[2] / "CITATION.cff"
+RECORD = {
+    "environment": {"before": {"machine": {"cpu": "x"}}},
+    "windows": [{"start_wall": "2026-11-25T08:00:00.000+00:00"}],
+}
 
 
 @pytest.fixture
@@ -17,7 +25,7 @@ def study(tmp_path):
     for name in ("records/m/a/task/1.json", "grades/m/a/task/1.json", "prompts/m.jsonl"):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"environment": {"before": {"machine": {"cpu": "x"}}}}))
+        path.write_text(json.dumps(RECORD))
         files.append(path)
     return root, files
 
@@ -25,15 +33,15 @@ def study(tmp_path):
 def test_equal_input_gives_equal_bytes(study, tmp_path):
     root, files = study
     one, two = tmp_path / "one.zip", tmp_path / "two.zip"
-    archive.pack(root, files, {"study": "demo", "models": ["m"]}, one)
-    archive.pack(root, list(reversed(files)), {"models": ["m"], "study": "demo"}, two)
+    archive.pack(root, files, {"study": "demo", "models": ["m"]}, CITATION, one)
+    archive.pack(root, list(reversed(files)), {"models": ["m"], "study": "demo"}, CITATION, two)
     assert one.read_bytes() == two.read_bytes()
 
 
 def test_an_archive_unpacks_to_the_files_it_was_made_of(study, tmp_path):
     root, files = study
     zipped = tmp_path / "campaign-1.zip"
-    archive.pack(root, files, {"study": "demo"}, zipped)
+    archive.pack(root, files, {"study": "demo"}, CITATION, zipped)
     folder = archive.unpack(zipped, tmp_path / "measurements")
     assert folder == tmp_path / "measurements/campaign-1"
     for path in files:
@@ -48,7 +56,7 @@ def test_an_archive_unpacks_to_the_files_it_was_made_of(study, tmp_path):
 def test_a_changed_a_missing_and_a_foreign_file_are_named(study, tmp_path):
     root, files = study
     zipped = tmp_path / "c.zip"
-    archive.pack(root, files, {}, zipped)
+    archive.pack(root, files, {}, CITATION, zipped)
     folder = archive.unpack(zipped, tmp_path / "measurements")
     (folder / "records/m/a/task/1.json").write_text("{}")
     (folder / "prompts/m.jsonl").unlink()
@@ -78,3 +86,22 @@ def test_what_is_no_archive_is_refused(tmp_path):
     assert archive.main([]) == 2
     assert archive.main([""]) == 2
     assert archive.main([str(tmp_path / "c.zip"), str(tmp_path / "m")]) == 1
+
+
+def test_invalid_attempts_come_along_and_the_crate_describes_every_file(study, tmp_path):
+    root, files = study
+    (root / "records/m/a/task/1.invalid-1.json").write_text(json.dumps(RECORD))
+    (root / "records/m/a/task/10.invalid-1.json").write_text(json.dumps(RECORD))
+    archive.pack(root, files, {"study": "demo"}, CITATION, tmp_path / "c.zip")
+    folder = archive.unpack(tmp_path / "c.zip", tmp_path / "measurements")
+    assert (folder / "records/m/a/task/1.invalid-1.json").exists()
+    assert not (folder / "records/m/a/task/10.invalid-1.json").exists(), "another run's"
+    assert (folder / "CITATION.cff").read_bytes() == CITATION.read_bytes()
+    described = {each.id: each for each in ROCrate(folder).get_entities()}
+    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert present - {"SHA256SUMS", "ro-crate-metadata.json"} <= described.keys()
+    record = described["records/m/a/task/1.json"]
+    content = (folder / "records/m/a/task/1.json").read_bytes()
+    assert record["sha256"] == hashlib.sha256(content).hexdigest()
+    assert ROCrate(folder).root_dataset["datePublished"] == "2026-11-25"
+    assert [person["name"] for person in ROCrate(folder).creator][0] == "Victor Hornet"

@@ -7,6 +7,8 @@ rule archive:
     input:
         files=archived_files(),
         schedule=f"{source_folder()}/schedule.csv",
+        citation="CITATION.cff",
+        code=modules("archive", "archive", "crate"),
     output:
         f"<results>/archive/{config['campaign']}.zip",
     log:

@@ -10,5 +10,6 @@ if __name__ == "__main__":
         files = [Path(path) for path in snakemake.input["files"]]
         root = Path(snakemake.input["schedule"]).parent
         files.append(Path(snakemake.input["schedule"]))
-        pack(root, files, snakemake.params["config"], Path(snakemake.output[0]))
+        citation = Path(snakemake.input["citation"])
+        pack(root, files, snakemake.params["config"], citation, Path(snakemake.output[0]))
         report(f"{len(files)} files in {snakemake.output[0]}")

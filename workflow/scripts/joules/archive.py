@@ -1,7 +1,8 @@
 """One campaign as one file: what a reviewer needs to rebuild everything right of the records.
 
 Layout inside, and of data/measurements/<campaign>/: config.yaml, machine.yaml, schedule.csv,
-prompts/, agreement/, records/, grades/, SHA256SUMS.
+prompts/, agreement/, records/ (with invalid attempts beside them), grades/, CITATION.cff,
+ro-crate-metadata.json, SHA256SUMS.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from joules import crate
 from joules.errors import UserError
 from joules.files import read_json, write_atomic
 
@@ -34,18 +36,39 @@ def machine_facts(records: Sequence[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def pack(root: Path, files: Sequence[Path], config: Mapping[str, Any], target: Path) -> None:
+def attempts_beside(records: Sequence[Path]) -> list[Path]:
+    """Return the invalid attempts that lie beside these records."""
+    return sorted(
+        attempt
+        for record in records
+        for attempt in record.parent.glob(f"{record.stem}.invalid-*.json")
+    )
+
+
+def first_day(records: Sequence[Path]) -> str:
+    """Return the day of the first run, YYYY-MM-DD."""
+    return min(read_json(path)["windows"][0]["start_wall"] for path in records)[:10]
+
+
+def pack(
+    root: Path, files: Sequence[Path], config: Mapping[str, Any], citation: Path, target: Path
+) -> None:
     """Write the campaign's archive; equal input gives equal bytes.
 
-    `files` lie below `root` and keep their place there; those of the folder `records` give the
-    machine facts.
+    `files` lie below `root` and keep their place there; those of the folder `records` give machine
+    facts and date, and the invalid attempts beside them come along. `citation` is CITATION.cff.
     """
-    contents: dict[str, bytes] = {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in files
-    }
     records = [path for path in files if path.relative_to(root).parts[0] == "records"]
+    contents: dict[str, bytes] = {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in (*files, *attempts_beside(records))
+    }
     contents["config.yaml"] = yaml.safe_dump(dict(config), sort_keys=True).encode()
     contents["machine.yaml"] = yaml.safe_dump(machine_facts(records), sort_keys=True).encode()
+    contents[citation.name] = citation.read_bytes()
+    contents[crate.NAME] = crate.metadata(
+        contents, config, contents[citation.name], first_day(records)
+    )
     contents[SUMS] = "".join(
         f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents)
     ).encode()
