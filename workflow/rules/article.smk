@@ -14,9 +14,10 @@ rule write_article:
             "paper/published-2025.yaml",
             "paper/style/numeric.csl",
         ],
-        code=modules("write_article", "article", "wording"),
+        code=modules("write_article", "rendering", "article", "wording"),
     output:
-        "<results>/article/article.md",
+        article="<results>/article/article.md",
+        linked="<results>/article/article.linked.md",
     log:
         "<logs>/write_article.log",
     conda:
@@ -29,6 +30,8 @@ rule typeset:
     """Set the article for the screen, as one file, and for paper."""
     input:
         article="<results>/article/article.md",
+        linked="<results>/article/article.linked.md",
+        claims="<results>/claims.json",
         figures=collect(
             "<results>/figures/{figure}.{suffix}", figure=FIGURES, suffix=["svg", "pdf"]
         ),
@@ -37,7 +40,7 @@ rule typeset:
             "paper/style/article.css",
             "paper/style/article.typ",
         ],
-        code=modules("typeset", "typesetting"),
+        code=modules("typeset", "typesetting", "claim_list", "wording"),
     output:
         html="<results>/article/article.html",
         pdf="<results>/article/article.pdf",

@@ -9,5 +9,6 @@ if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
         paper = Path(snakemake.input["style"][0]).parent.parent
         html, pdf = Path(snakemake.output["html"]), Path(snakemake.output["pdf"])
-        typeset(Path(snakemake.input["article"]), paper, html, pdf)
+        names = ("article", "linked", "claims")
+        typeset(*(Path(snakemake.input[name]) for name in names), paper, html, pdf)
         report(f"the article is in {html} and {pdf}")

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
-from joules.article import write_article
+from joules.rendering import write_article
 from joules.script import reporting
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
         paper = Path(snakemake.input["paper"][0]).parent
-        output = Path(snakemake.output[0])
+        output = Path(snakemake.output["article"])
         write_article(
-            Path(snakemake.input["claims"]), list(snakemake.input["figures"]), paper, output
+            Path(snakemake.input["claims"]),
+            list(snakemake.input["figures"]),
+            paper,
+            output,
+            Path(snakemake.output["linked"]),
         )
         report(f"the article is in {output}")

@@ -1,27 +1,17 @@
-"""The article: numbers from the claims into a template, the outcome as Markdown.
+"""What the article's template may ask for: numbers from the claims, in words that they permit.
 
 No number of a result is typed into the template. It asks for claims by id, and an id that is not
 there is an error. The words follow the data: `modelled` where nothing was measured, `inconclusive`
 where the data decide nothing, and no claim where the claims file does not permit one.
-
-Jinja2 renders and pandoc resolves the citations. Equal inputs give equal bytes: nothing here reads
-a clock.
 """
 
-import datetime
 import itertools
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import pypandoc
-import yaml
-
 from joules.errors import UserError
-from joules.files import read_json, write_atomic
-from joules.wording import NOTHING, cell_text, listed, p_value, percent, significant, words
+from joules.wording import NOTHING, listed, p_value, percent, significant, words
 
 RATIO_DECIMALS = 3
 TIER_WORDS = {"measured": "measured", "sampled": "sampled", "estimated": "modelled"}
@@ -53,18 +43,14 @@ RUNTIME_DEFAULTS: dict[str, Any] = {
 }
 # Terms of the field with a digit in them; the Results section of the template holds none.
 TERMS = {"pass_at_1": "pass@1", "co2e": "CO₂e"}
-CITATION = re.compile(r"(?<![\w.])-?@([a-z][a-z0-9]*)")
-RESOLVED_MARKDOWN = (
-    "markdown-citations-fenced_divs-bracketed_spans-fenced_code_attributes"
-    "-header_attributes-smart-simple_tables-multiline_tables-grid_tables-raw_attribute"
-)
 
 
 class Article:
     """The functions and variables that the template sees, all from one claims file.
 
     `claims` is the content of claims.json, `published` that of published-2025.yaml, `figures` the
-    paths of the figures that exist. Raises UserError when a part of `claims` is missing.
+    paths of the figures that exist. With `linked`, each number is a link to its claim, for the
+    HTML page. Raises UserError when a part of `claims` is missing.
     """
 
     def __init__(
@@ -72,6 +58,7 @@ class Article:
         claims: Mapping[str, Any],
         published: Mapping[str, Any],
         figures: Iterable[str | Path] = (),
+        linked: bool = False,
     ) -> None:
         missing = [key for key in ("study", "permission", "claims") if key not in claims]
         if missing:
@@ -91,6 +78,7 @@ class Article:
         self.permission: Mapping[str, Any] = claims["permission"]
         self.claims: Mapping[str, Mapping[str, Any]] = claims["claims"]
         self.published = published
+        self.linked = linked
         self.figures = {Path(path).stem for path in figures}
 
     def claim(self, claim_id: str) -> Mapping[str, Any]:
@@ -119,7 +107,13 @@ class Article:
         text = value if isinstance(value, str) else significant(value)
         if isinstance(value, int) and not isinstance(value, bool):
             text = f"{value:,}"
-        return f"{text} {name}" if unit and value is not None and name not in ("", "1") else text
+        with_unit = unit and value is not None and name not in ("", "1")
+        return self.link(claim_id, f"{text} {name}" if with_unit else text)
+
+    def link(self, claim_id: str, text: str) -> str:
+        """Return a number as a link to its claim, where links are asked for."""
+        escaped = text.replace("<", "\\<")
+        return f"[{escaped}](#claim-{claim_id})" if self.linked and text != NOTHING else text
 
     def interval(self, claim_id: str) -> str:
         """Return the interval of a claim as `[low, high]`, empty where it has none."""
@@ -134,15 +128,15 @@ class Article:
     def ratio(self, claim_id: str) -> str:
         """Return a ratio with three decimals, so that `1.004` does not read as `1`."""
         value = self.value(claim_id)
-        return NOTHING if value is None else f"{value:.{RATIO_DECIMALS}f}"
+        return NOTHING if value is None else self.link(claim_id, f"{value:.{RATIO_DECIMALS}f}")
 
     def p(self, claim_id: str) -> str:
         """Return a claim that is a p-value, formatted as one."""
-        return p_value(self.value(claim_id))
+        return self.link(claim_id, p_value(self.value(claim_id)))
 
     def percent(self, claim_id: str) -> str:
         """Return a claim that is a share of one, as a percentage."""
-        return percent(self.value(claim_id))
+        return self.link(claim_id, percent(self.value(claim_id)))
 
     def pairs(self) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
         """Return every (model, runtime, runtime) that is compared, in the order of the study."""
@@ -310,90 +304,3 @@ class Article:
             "listed": listed,
             "words": words,
         }
-
-
-def environment(folder: Path) -> jinja2.Environment:
-    """Return the Jinja2 environment of the article: an undefined name is an error."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
-    )
-    made.filters["cell"] = cell_text
-    made.tests["contains"] = lambda items, item: item in items
-    return made
-
-
-def citation_keys(markdown: str) -> set[str]:
-    """Return the keys cited in pandoc's Markdown as `[@key]` or `@key`."""
-    return set(CITATION.findall(re.sub(r"`[^`\n]*`|https?://\S+", "", markdown)))
-
-
-def bibliography_keys(bibtex: str) -> set[str]:
-    """Return the keys of the entries of a BibTeX file."""
-    return set(re.findall(r"^@\w+\{([^,\s]+),", bibtex, flags=re.MULTILINE))
-
-
-def measured_date(study: Mapping[str, Any]) -> datetime.date:
-    """Return the day of the first measurement, which is the article's date."""
-    try:
-        return datetime.date.fromisoformat(str(study["measured_on"])[:10])
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"measured_on is {study.get('measured_on')!r}. It should be the day of the first run, "
-            "YYYY-MM-DD. Run the rule `claim` again."
-        ) from error
-
-
-def render(article: Article, paper: Path) -> str:
-    """Return the body of the article as Markdown with citations still to be resolved.
-
-    Raises UserError for an undefined name in the template and for a citation without an entry.
-    """
-    try:
-        body = environment(paper).get_template("article.md.j2").render(article.context())
-    except jinja2.UndefinedError as error:
-        raise UserError(
-            f"paper/article.md.j2 uses something that the claims do not define: {error.message}. "
-            "Every name must come from joules.article.Article or claims.json. Correct the name."
-        ) from error
-    known = bibliography_keys((paper / "references.bib").read_text(encoding="utf-8"))
-    if unknown := sorted(citation_keys(body) - known):
-        raise UserError(
-            f"The article cites {', '.join(unknown)}, which paper/references.bib does not have. "
-            "Add the entry, or correct the key (a carbon source is a key of config/config.yaml)."
-        )
-    return re.sub(r"\n{3,}", "\n\n", body)
-
-
-def front_matter(article: Article, paper: Path) -> str:
-    """Return the YAML block of the article: paper/metadata.yaml and the date of the data."""
-    metadata = yaml.safe_load((paper / "metadata.yaml").read_text(encoding="utf-8"))
-    metadata["date"] = measured_date(article.study).strftime("%d/%m/%Y")
-    text = yaml.safe_dump(metadata, allow_unicode=True, sort_keys=False, width=100)
-    return f"---\n{text}---\n\n"
-
-
-def write_article(claims: Path, figures: Sequence[str | Path], paper: Path, output: Path) -> None:
-    """Write the article as Markdown with citations resolved, so that it reads without pandoc."""
-    published = yaml.safe_load((paper / "published-2025.yaml").read_text(encoding="utf-8"))
-    article = Article(read_json(claims), published, figures)
-    body = pypandoc.convert_text(
-        render(article, paper),
-        RESOLVED_MARKDOWN,
-        format="markdown",
-        extra_args=[
-            "--citeproc",
-            f"--bibliography={paper / 'references.bib'}",
-            f"--csl={paper / 'style' / 'numeric.csl'}",
-            "--metadata=link-citations=true",
-            "--wrap=none",
-            "--columns=10000",
-        ],
-    )
-    # citeproc marks titles whose capitals it must keep; a reader of the Markdown has no use for it
-    body = re.sub(r'<span class="nocase">(.*?)</span>', r"\1", body)
-    write_atomic(output, front_matter(article, paper) + body)

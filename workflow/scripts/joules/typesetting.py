@@ -13,8 +13,9 @@ import pypandoc
 import typst
 import yaml
 
+from joules.claim_list import claim_table, linked_ids
 from joules.errors import UserError
-from joules.files import write_atomic
+from joules.files import read_json, write_atomic
 
 
 def scrolling_tables(page: str) -> str:
@@ -29,8 +30,10 @@ def scrolling_tables(page: str) -> str:
     return page.replace("</table>", "</table></div></figure>")
 
 
-def typeset(article: Path, paper: Path, html: Path, pdf: Path) -> None:
+def typeset(article: Path, linked: Path, claims: Path, paper: Path, html: Path, pdf: Path) -> None:
     """Set the Markdown article as one self-contained HTML file and as a PDF.
+
+    The page is made of `linked`, whose numbers are links into a list of the claims at its end.
 
     The figures lie beside the article's folder, as `../figures/NAME.svg` for HTML and
     `../figures/NAME.pdf` for the PDF. Only typst's own fonts are used, and the PDF bears the date
@@ -41,8 +44,9 @@ def typeset(article: Path, paper: Path, html: Path, pdf: Path) -> None:
     written = yaml.safe_load(text.split("---\n")[1])["date"]
     date = datetime.datetime.strptime(written, "%d/%m/%Y").replace(tzinfo=datetime.UTC)
     common = ["--standalone", "--columns=10000"]
+    marked = linked.read_text(encoding="utf-8")
     page = pypandoc.convert_text(
-        text,
+        marked,
         "html5",
         format="markdown",
         extra_args=[
@@ -53,7 +57,8 @@ def typeset(article: Path, paper: Path, html: Path, pdf: Path) -> None:
             f"--resource-path={article.parent}",
         ],
     )
-    write_atomic(html, scrolling_tables(page))
+    table = claim_table(read_json(claims)["claims"], linked_ids(marked))
+    write_atomic(html, scrolling_tables(page).replace("</main>", f"{table}\n</main>"))
     text = re.sub(r"\]\(\.\./figures/([\w-]+)\.svg\)", r"](/figures/\1.pdf)", text)
     source = pypandoc.convert_text(
         re.sub(r"^## (Appendix|References)$", r"## \1 {.unnumbered}", text, flags=re.MULTILINE),

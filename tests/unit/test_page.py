@@ -1,0 +1,141 @@
+"""The HTML article in a real browser: nothing overflows, links lead somewhere, tables sort."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invented_claims import FIGURES, PAPER, make_claims
+from matplotlib.figure import Figure
+
+from joules.files import write_json
+from joules.rendering import write_article
+from joules.typesetting import typeset
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; apt install chromium")
+LOOK = """
+<script>
+window.addEventListener("load", () => {
+  const seen = {};
+  for (const frame of document.querySelectorAll("iframe")) {
+    const page = frame.contentDocument, view = frame.contentWindow, root = page.documentElement;
+    const found = seen[frame.id] = {};
+    found.overflow = root.scrollWidth - root.clientWidth;
+    found.dark = view.matchMedia("(prefers-color-scheme: dark)").matches;
+    found.paper = view.getComputedStyle(page.body).backgroundColor;
+    found.broken = [...page.querySelectorAll('a[href^="#"]')].map((a) => a.getAttribute("href"))
+      .filter((to) => to.length > 1 && !page.getElementById(decodeURIComponent(to.slice(1))));
+    found.links = page.querySelectorAll('a[href^="#claim-"]').length;
+    const tables = [...page.querySelectorAll("main table")];
+    const numbers = (each) => !isNaN(parseFloat(each.tBodies[0].rows[0].cells[2]?.textContent));
+    const table = tables.find((each) => each.tBodies[0].rows.length > 2 && numbers(each));
+    const rows = () => [...table.tBodies[0].rows];
+    const values = () => rows().map((row) => parseFloat(row.cells[2].textContent));
+    const head = table.querySelectorAll("thead th")[2];
+    head.querySelector("button").click();
+    found.up = values();
+    head.querySelector("button").click();
+    found.down = values();
+    found.sorted = head.getAttribute("aria-sort");
+    const image = page.querySelector("figure img");
+    image.dispatchEvent(new view.KeyboardEvent("keydown", {key: "Enter"}));
+    const zoom = page.querySelector("dialog.zoom");
+    found.zoomed = zoom.open && zoom.querySelector("img").src === image.src;
+    zoom.querySelector("button").click();
+    found.closed = !zoom.open;
+  }
+  document.body.innerHTML = "";
+  document.body.append(Object.assign(document.createElement("pre"),
+    {id: "seen", textContent: JSON.stringify(seen)}));
+});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The HTML article of invented claims."""
+    root = tmp_path_factory.mktemp("page")
+    (root / "figures").mkdir()
+    for name in FIGURES:
+        figure = Figure(figsize=(7, 3))
+        figure.subplots().plot([1, 2])
+        for suffix in ("svg", "pdf"):
+            figure.savefig(root / "figures" / f"{name}.{suffix}")
+    write_json(root / "claims.json", make_claims(models=2, runtimes=3))
+    (root / "article").mkdir()
+    markdown, linked = root / "article/article.md", root / "article/article.linked.md"
+    write_article(root / "claims.json", FIGURES, PAPER, markdown, linked)
+    made = root / "article/article.html"
+    typeset(markdown, linked, root / "claims.json", PAPER, made, root / "article/article.pdf")
+    return made
+
+
+def look(page: Path, folder: Path, *options: str) -> tuple[dict[str, Any], str]:
+    """Show the page at the widths of a phone, a tablet and a desk; return what was seen there."""
+    text = html.escape(page.read_text(encoding="utf-8"))
+    frames = "".join(
+        f'<iframe id="w{width}" style="width:{width}px;height:900px" srcdoc="{text}"></iframe>'
+        for width in (375, 768, 1280)
+    )
+    harness = folder / "harness.html"
+    harness.write_text(f"<!DOCTYPE html><body>{frames}{LOOK}</body>", encoding="utf-8")
+    done = subprocess.run(
+        [
+            *(
+                CHROMIUM,
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--enable-logging=stderr",
+            ),
+            *("--virtual-time-budget=20000", f"--user-data-dir={folder / 'profile'}", *options),
+            *("--dump-dom", harness.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stderr[-3000:]
+    return json.loads(html.unescape(found[1])), done.stderr
+
+
+@needs_browser
+def test_the_page_works_at_every_width_in_light_and_dark(page, tmp_path):
+    papers = set()
+    for dark in (False, True):
+        folder = tmp_path / str(dark)
+        folder.mkdir()
+        option = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+        seen, log = look(page, folder, option)
+        assert "CONSOLE" not in log, log
+        assert list(seen) == ["w375", "w768", "w1280"]
+        for width, found in seen.items():
+            assert found["overflow"] <= 0, width
+            assert found["dark"] is dark
+            assert found["broken"] == []
+            assert found["links"] > 50
+            assert found["up"] == sorted(found["up"])
+            assert found["down"] == sorted(found["down"], reverse=True)
+            assert found["sorted"] == "descending"
+            assert found["zoomed"] and found["closed"]
+            papers.add(found["paper"])
+    assert len(papers) == 2, "one paper for light and one for dark"
+
+
+def test_every_linked_number_has_its_row_with_source_and_records(page):
+    text = page.read_text(encoding="utf-8")
+    linked = set(re.findall(r'href="#(claim-[^"]+)"', text))
+    rows = set(re.findall(r'<tr id="(claim-[^"]+)"', text))
+    assert linked == rows and len(rows) > 50
+    row = re.search(r'<tr id="claim-cell[.][^"]*energy_j_per_token">(.*?)</tr>', text)[1]
+    assert "statistics/cells.csv" in row
+    assert "records/" in row
