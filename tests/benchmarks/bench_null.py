@@ -26,7 +26,7 @@ from joules.statistics import compare  # noqa: E402
 
 BLOCKS = 10
 DRIFT = 0.03  # over the session, in logarithms
-NULL_STUDIES, EFFECT_STUDIES = 1000, 400
+NULL_STUDIES, EFFECT_STUDIES = 600, 200
 MOST_FALSE, LEAST_POWER = 0.07, 0.9
 RUNTIMES = ("ollama", "llama_cpp")
 

@@ -38,10 +38,11 @@ from real_runtimes import make_runtime, model_of, prompts_of  # noqa: E402
 
 from joules import environment, protocol  # noqa: E402
 from joules.counters import CounterMeter, nvml_counters, powercap_counters  # noqa: E402
-from joules.instrument import Instrument  # noqa: E402
+from joules.instrument import Instrument, keep_messages  # noqa: E402
 from joules.lock import measuring  # noqa: E402
 from joules.runtimes import Settings  # noqa: E402
 
+Work = Callable[[], tuple[int, float, float]]
 RUNTIMES = ("ollama", "llama_cpp")
 FLUSH = "~"
 # Different first letters: no prompt shares a prefix with another, so no cache shortens one.
@@ -55,10 +56,15 @@ GOAL_RATIO, GOAL_SHARE = 0.99, 0.005
 
 
 class Pass(NamedTuple):
-    """One pass over the prompts. `cpu_s` is CPU time of this process."""
+    """One pass over the prompts.
+
+    `seconds` are those of the answers alone, `window_s` those from the first to the last of them,
+    `cpu_s` is the CPU time of this process in `wall_s`.
+    """
 
     tokens: int
     seconds: float
+    window_s: float
     wall_s: float
     cpu_s: float
 
@@ -97,7 +103,7 @@ def speed_ratios(trials: Sequence[Trial], whole_window: bool) -> list[float]:
     found = []
     for bare, harness, _ in trials:
         assert bare.tokens == harness.tokens, (bare, harness)
-        seconds = harness.wall_s if whole_window else harness.seconds
+        seconds = harness.window_s if whole_window else harness.seconds
         found.append(harness.tokens / seconds / (bare.tokens / bare.seconds))
     return found
 
@@ -119,18 +125,18 @@ def lines_of(trials: dict[str, list[Trial]]) -> list[str]:
     return [*lines, f"tracker_cpu_share: {tracker_share(together):.4f}"]
 
 
-def clocked(work: Callable[[], tuple[int, float]]) -> Pass:
-    """Run one pass, which returns tokens and seconds; add its wall and CPU time."""
+def clocked(work: Work) -> Pass:
+    """Run one pass, which returns tokens, seconds and window; add its wall and CPU time."""
     before, start = psutil.Process().cpu_times(), time.perf_counter()
-    tokens, seconds = work()
+    tokens, seconds, window_s = work()
     wall_s, after = time.perf_counter() - start, psutil.Process().cpu_times()
     cpu_s = after.user + after.system - before.user - before.system
-    return Pass(tokens, seconds, wall_s, cpu_s)
+    return Pass(tokens, seconds, window_s, wall_s, cpu_s)
 
 
 @contextlib.contextmanager
-def bare_loop(runtime: str, *arguments: Any) -> Iterator[Callable[[], tuple[int, float]]]:
-    """Yield a function that makes one pass in a plain process and returns tokens and seconds."""
+def bare_loop(runtime: str, *arguments: Any) -> Iterator[Work]:
+    """Yield a function that makes one pass in a plain process."""
     script = str(Path(__file__).with_name("bare_loop.py"))
     texts = [each if isinstance(each, str) else json.dumps(each) for each in arguments]
     with subprocess.Popen(
@@ -141,11 +147,11 @@ def bare_loop(runtime: str, *arguments: Any) -> Iterator[Callable[[], tuple[int,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
 
-        def answer_all() -> tuple[int, float]:
+        def answer_all() -> tuple[int, float, float]:
             assert process.stdin is not None and process.stdout is not None
             print("go", file=process.stdin, flush=True)
             answer = json.loads(process.stdout.readline())
-            return answer["tokens"], answer["seconds"]
+            return answer["tokens"], answer["seconds"], answer["seconds"]
 
         yield answer_all
         process.stdin.close()
@@ -160,6 +166,7 @@ def compare(name: str, path: Path, settings: Settings, pairs: int, folder: Path)
         CounterMeter(powercap_counters() + nvml_counters()) as meter,
         make_runtime(name, folder) as runtime,
     ):
+        keep_messages(folder / "codecarbon.log")
         instrument = Instrument("NLD", folder, meter)
         runtime.start(model, settings)
         if name == "ollama":
@@ -170,17 +177,21 @@ def compare(name: str, path: Path, settings: Settings, pairs: int, folder: Path)
         else:
             arguments = (str(path), vars(settings))
 
-        def through_the_harness() -> tuple[int, float]:
-            _, answers = protocol.measure_tasks(runtime, prompts, instrument, lambda line: None)
+        def through_the_harness() -> tuple[int, float, float]:
+            window, answers = protocol.measure_tasks(
+                runtime, prompts, instrument, lambda line: None
+            )
             tokens = sum(each.completion.generated_tokens for each in answers)
-            return tokens, sum(each.duration_s for each in answers)
+            seconds = sum(each.duration_s for each in answers)
+            return tokens, seconds, window.duration_s
 
-        def without_trackers() -> tuple[int, float]:
+        def without_trackers() -> tuple[int, float, float]:
             tokens, start = 0, time.perf_counter()
             for prompt in asked:
                 runtime.complete(flush, max_tokens=1)
                 tokens += runtime.complete(prompt).generated_tokens
-            return tokens, time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            return tokens, seconds, seconds
 
         with bare_loop(name, *arguments, list(TEXTS)) as bare:
             bare(), through_the_harness()
@@ -199,7 +210,7 @@ def compare(name: str, path: Path, settings: Settings, pairs: int, folder: Path)
 def main() -> None:
     """Run the benchmark and print its lines."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=64)
     options = parser.parse_args()
     settings = Settings(

@@ -212,6 +212,18 @@ def keep(record: Path, journal: Path) -> Path:
     return kept
 
 
+def finish(record: Mapping[str, Any], record_file: Path, journal: Path) -> None:
+    """Write a finished record, into the journal first.
+
+    Snakemake deletes the output of a rule that was killed, though it be whole.
+    """
+    whole = journal / f"{os.getpid()}.part"
+    write_json(whole, record)
+    keep(whole, journal)
+    record_file.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(whole, record_file)
+
+
 def remaining(records: Path, runs: Sequence[Run], seconds: Sequence[float]) -> str:
     """Return in words when the study will end, from the lengths of the runs measured so far."""
     left = sum(
@@ -272,8 +284,7 @@ def measure(
                 f"{head}: {config['limits']['attempts']} attempts, none valid ({codes}). "
                 "They are kept beside the records. Quiet the machine and run the command again."
             )
-        write_json(record_file, record)
-        keep(record_file, journal)
+        finish(record, record_file, journal)
         with open(seconds_file, "a", encoding="utf-8") as file:
             file.write(f"{time.monotonic() - began:.1f}\n")
         report(
