@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from joules.errors import UserError
 
 # Of the user's environment, only what a program needs to find its libraries and its devices.
@@ -70,6 +68,8 @@ def start(
 
 def living(group: int) -> list[int]:
     """Return the ids of a process group's processes; a zombie has ended and is none of them."""
+    import psutil  # here, because a runtime's own environment has none
+
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

@@ -161,6 +161,15 @@ def check_fits(prompt_tokens: int, max_tokens: int, settings: Settings) -> None:
         )
 
 
+def check_held(runtime: Runtime, settings: Settings) -> None:
+    """Raise UserError for answers of fixed length from a runtime that stops at the end of text."""
+    if settings.ignore_eos and "ignore_eos" in runtime.CANNOT_HOLD:
+        raise UserError(
+            f"The setting `ignore_eos` is on, but {runtime.LABEL} always stops at the end of text. "
+            f"Expected it off. Take `fixed` off `kinds`, or {runtime.LABEL} off `runtimes`."
+        )
+
+
 def names() -> list[str]:
     """Return the names of the runtimes that have a module here."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))

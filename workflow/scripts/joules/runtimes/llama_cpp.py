@@ -1,134 +1,141 @@
 """llama-cpp-python: llama.cpp as a library, in a worker process of its own.
 
-The worker is `joules.llama_cpp_worker`; see there for how the library is driven.
+The worker drives `Llama.generate` and puts the text together itself: `create_completion`
+detokenises all of the answer anew after every token, which is quadratic, and `Llama.detokenize`
+drops every token of more than 32 bytes (llama-cpp-python 0.3.36, issue 2362). At temperature 0
+`generate` runs a greedy sampler and no other.
 """
 
-import dataclasses
-import json
-import subprocess
-from collections.abc import Mapping
+import ctypes
+import re
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from joules import processes
 from joules.errors import UserError
-from joules.runtimes import (
-    Completion,
-    Model,
-    Prompt,
-    Settings,
-    check_fits,
-    check_options,
-    python_of,
-)
+from joules.in_process import InProcess
+from joules.worker import hash_of
 
-SCRIPTS = Path(__file__).parents[2]
-OPTIONS = ("version",)
-WORKER = ("-P", "-s", "-m", "joules.llama_cpp_worker")
+PIECE_BYTES = 1024  # longer than any token's text
 
 
-class Runtime:
-    """llama-cpp-python in a worker process; see `joules.runtimes.Runtime`."""
+class Runtime(InProcess):
+    """llama-cpp-python in a worker process; see `joules.runtimes.Runtime`.
+
+    With `ignore_eos` it decodes on past the end of text: the same computation per token.
+    """
 
     LABEL = "llama-cpp-python"
-    CANNOT_HOLD: frozenset[str] = frozenset()
+    PACKAGE = "llama-cpp-python"
 
     @classmethod
-    def provide(cls, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        """Check that the pinned version is installed, loads, and has no AMX; return its facts."""
-        with cls(options, folder) as runtime:
-            runtime._start_worker(threads=1)
-            facts = runtime._ask({"do": "facts"})
-        if facts["version"] != options["version"]:
-            raise UserError(
-                f"llama-cpp-python {facts['version']} is installed; expected "
-                f"{options['version']}, as runtime_options.llama_cpp.version says. Correct it, or "
-                "install that version."
-            )
+    def check_facts(cls, facts: Mapping[str, Any]) -> None:
+        """Raise UserError for a build with AMX."""
         if "AMX_INT8 = 1" in facts["simd"]:
             raise UserError(
                 f"llama-cpp-python was built with AMX instructions ({facts['simd']}); expected "
                 "none: version 0.3.36 crashes in them (ggml-org/llama.cpp issue 20824), and other "
                 "runtimes do not use them. Delete .venv and .wheels and install again."
             )
-        return facts
 
-    def __init__(self, options: Mapping[str, Any], work_folder: Path) -> None:
-        check_options("llama_cpp", options, OPTIONS)
-        self._work = work_folder
-        self._log = work_folder / "llama_cpp.log"
-        self._worker: subprocess.Popen[str] | None = None
-        self._model = "no model"
 
-    def __enter__(self) -> "Runtime":
-        return self
+class Worker:
+    """One loaded model; see `joules.in_process.InProcess`."""
 
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
+    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+        import llama_cpp
 
-    def start(self, model: Model, settings: Settings) -> None:
-        """Start the worker and load the weights."""
-        self._model, self._settings = model.name, settings
-        self._start_worker(settings.threads)
-        wanted = {"model": str(model.path.absolute()), "settings": dataclasses.asdict(settings)}
-        self._in_force = self._ask({"do": "load", **wanted})
-
-    def complete(self, prompt: Prompt, max_tokens: int | None = None) -> Completion:
-        """Answer one prompt; see `joules.runtimes.Runtime`.
-
-        With `ignore_eos` it decodes on past the end of text: the same computation per token.
-        """
-        limit = self._settings.max_tokens if max_tokens is None else max_tokens
-        check_fits(len(prompt.token_ids), limit, self._settings)
-        return Completion(**self._ask({"do": "complete", "text": prompt.text, "limit": limit}))
-
-    def settings_in_force(self) -> dict[str, Any]:
-        """Return what llama.cpp's context shows of the settings."""
-        return dict(self._in_force)
-
-    def facts(self) -> dict[str, Any]:
-        """Return version, llama.cpp commit, SIMD line and hash of the libraries."""
-        return self._ask({"do": "facts"})
-
-    def stop(self) -> None:
-        """End the worker; its log stays."""
-        if self._worker is not None:
-            processes.end(self._worker)
-            self._worker = None
-
-    def _start_worker(self, threads: int) -> None:
-        self._worker = processes.start(
-            [python_of("llama_cpp"), *WORKER],
-            self._log,
-            processes.minimal_environment()
-            | {
-                "HOME": str(self._work.absolute()),
-                "PYTHONPATH": str(SCRIPTS),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "OMP_NUM_THREADS": str(threads),
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+        self.library = llama_cpp
+        self.settings = settings
+        self.llm = llama_cpp.Llama(
+            model,
+            n_ctx=settings["context_length"],
+            n_batch=settings["batch_size"],
+            n_ubatch=settings["micro_batch_size"],
+            n_threads=settings["threads"],
+            n_threads_batch=settings["threads"],
+            n_gpu_layers=settings["gpu_layers"],
+            flash_attn=settings["flash_attention"],
+            seed=settings["seed"],
+            type_k=llama_cpp.GGML_TYPE_F16,
+            type_v=llama_cpp.GGML_TYPE_F16,
+            use_mmap=True,
+            use_mlock=False,
+            logits_all=False,
+            verbose=False,
         )
+        self.vocabulary = llama_cpp.llama_model_get_vocab(self.llm.model)
+        self.buffer = ctypes.create_string_buffer(PIECE_BYTES)
 
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send the worker one request and return its answer."""
-        worker = self._worker
-        assert worker is not None and worker.stdin is not None and worker.stdout is not None
-        try:
-            worker.stdin.write(json.dumps(request) + "\n")
-            worker.stdin.flush()
-            line = worker.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line.endswith("\n"):
-            how = processes.ending(worker.wait())
-            raise processes.died(self.LABEL, self._model, how, self._log)
-        answer = json.loads(line)
-        if "error" in answer:
-            raise UserError(
-                f"llama-cpp-python could not `{request['do']}` ({self._model}): {answer['error']}. "
-                "Expected the pinned version, a GGUF file that it can read, and memory for it. "
-                f"Its last words: {processes.tail(self._log)}. Its log is {self._log}."
-            )
-        return answer
+    def piece(self, token: int) -> bytes:
+        """Return a token's bytes; special tokens give none."""
+        length = self.library.llama_token_to_piece(
+            self.vocabulary, token, self.buffer, PIECE_BYTES, 0, False
+        )
+        return self.buffer.raw[: max(length, 0)]
+
+    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> dict[str, Any]:
+        """Answer one prompt greedily; count every token sampled, end of text included.
+
+        The library reads the text itself. Special tokens in it are parsed; a beginning-of-text
+        token is added where the file asks for one. Raises ValueError when prompt and answer do not
+        fit into the context.
+        """
+        start = time.perf_counter()
+        tokens = self.llm.tokenize(text.encode(), add_bos=True, special=True)
+        if len(tokens) + limit > self.settings["context_length"]:
+            raise ValueError(f"{len(tokens)} + {limit} tokens do not fit into the context")
+        if not self.settings["prompt_cache"]:
+            self.llm.reset()  # else `generate` reuses the prefix it shares with the last prompt
+        ignore_eos = self.settings["ignore_eos"]
+        out, count, reason, first = bytearray(), 0, "limit", start
+        for token in self.llm.generate(tokens, temp=self.settings["temperature"]):
+            if count == 0:
+                first = time.perf_counter()
+            count += 1
+            if not ignore_eos and self.library.llama_vocab_is_eog(self.vocabulary, token):
+                reason = "eos"
+                break
+            out += self.piece(token)
+            if count == limit:
+                break
+        end = time.perf_counter()
+        return {
+            "text": out.decode(errors="replace"),
+            "prompt_tokens": len(tokens),
+            "generated_tokens": count,
+            "prefill_s": first - start,
+            "decode_s": end - first,
+            "finish_reason": reason,
+        }
+
+    def in_force(self) -> dict[str, Any]:
+        """Return the settings that the loaded model's context shows."""
+        context, library = self.llm.ctx, self.library
+        threads = {library.llama_n_threads(context), library.llama_n_threads_batch(context)}
+        flash = self.llm.context_params.flash_attn_type
+        offloads = library.llama_supports_gpu_offload()
+        return {
+            "context_length": library.llama_n_ctx(context),
+            "batch_size": library.llama_n_batch(context),
+            "micro_batch_size": library.llama_n_ubatch(context),
+            "threads": threads.pop() if len(threads) == 1 else sorted(threads),
+            "flash_attention": flash == library.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+            "gpu_layers": self.llm.model_params.n_gpu_layers if offloads else 0,
+        }
+
+    @staticmethod
+    def facts() -> dict[str, Any]:
+        """Return llama.cpp commit, SIMD line and the hash of the shared libraries."""
+        import llama_cpp
+
+        package = Path(llama_cpp.__file__).parent
+        # Written by llama.cpp's build, from the repository that lies in the source package.
+        built = package.parent / "lib/cmake/llama/llama-config.cmake"
+        commit = re.search(r"LLAMA_BUILD_COMMIT (\w+)", built.read_text() if built.exists() else "")
+        return {
+            "llama_cpp_commit": commit.group(1) if commit else None,
+            "simd": llama_cpp.llama_print_system_info().decode().strip(" |"),
+            "libraries_sha256": hash_of((package / "lib").glob("*")),
+        }
