@@ -229,4 +229,4 @@ def test_the_chat_templates_render_as_their_authors_publish_them(catalogue):
     )
     codellama = catalogue["models"]["codellama-7b-instruct"]["chat_template"]
     text = prompts.render_chat(codellama, problem, "<s>", "</s>", adds_bos=False)
-    assert text == f"<s>[INST] {asked.strip()} [/INST]{prompts.PREFILL}"
+    assert text == f"<s>[INST] {asked.strip()} [/INST] {prompts.PREFILL}"
