@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from rocrate.rocrate import ROCrate
 
 from joules import archive
@@ -15,6 +16,8 @@ CITATION = Path(__file__).parents[2] / "CITATION.cff"
 RECORD = {
     "environment": {"before": {"machine": {"cpu": "x"}}},
     "windows": [{"start_wall": "2026-11-25T08:00:00.000+00:00"}],
+    "runtime": {"name": "a", "facts": {"version": "1.2.3", "simd": "AVX2"}},
+    "instrument": {"codecarbon": {"version": "3.3.2"}},
 }
 
 
@@ -38,6 +41,27 @@ def test_equal_input_gives_equal_bytes(study, tmp_path):
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_states_of_two_machines_stand_in_one_order_whatever_the_order_of_files(study, tmp_path):
+    root, files = study
+    other = root / "records/m/a/task/2.json"
+    other.write_text(json.dumps(RECORD | {"environment": {"before": {"machine": {"cpu": "y"}}}}))
+    one, two = tmp_path / "one.zip", tmp_path / "two.zip"
+    archive.pack(root, [*files, other], {}, CITATION, one)
+    archive.pack(root, [other, *files], {}, CITATION, two)
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_an_imported_archive_packs_to_the_same_bytes(study, tmp_path):
+    root, files = study
+    zipped, config = tmp_path / "c.zip", {"study": "demo", "models": ["m"]}
+    archive.pack(root, files, config, CITATION, zipped)
+    folder = archive.unpack(zipped, tmp_path / "measurements")
+    again = [folder / path.relative_to(root) for path in files]
+    kept = yaml.safe_load((folder / "config.yaml").read_text())
+    archive.pack(folder, again, kept, CITATION, tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == zipped.read_bytes()
+
+
 def test_an_archive_unpacks_to_the_files_it_was_made_of(study, tmp_path):
     root, files = study
     zipped = tmp_path / "campaign-1.zip"
@@ -47,6 +71,10 @@ def test_an_archive_unpacks_to_the_files_it_was_made_of(study, tmp_path):
     for path in files:
         assert (folder / path.relative_to(root)).read_bytes() == path.read_bytes()
     assert "cpu: x" in (folder / "machine.yaml").read_text()
+    assert yaml.safe_load((folder / "software.yaml").read_text()) == {
+        "a": [{"version": "1.2.3", "simd": "AVX2"}],
+        "codecarbon": [{"version": "3.3.2"}],
+    }
     archive.verify(folder)
     assert archive.main([str(folder)]) == 0
     with pytest.raises(UserError, match="exists already"):

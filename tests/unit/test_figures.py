@@ -343,6 +343,21 @@ def test_the_forest_shows_every_ratio_with_the_null_control_last(study, request)
         assert hollow[-1]
 
 
+def test_a_ratio_of_runs_of_fixed_length_is_named_so_and_is_no_control(small):
+    fixed = small["comparisons"].query("kind == 'task'").assign(kind="fixed", ratio=1.5)
+    comparisons = pd.concat([small["comparisons"], fixed], ignore_index=True)
+    figure = drawn("ratios", small | {"comparisons": comparisons})
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    bold = [label for label in labels if " / " in label]
+    assert bold == ["one / two", "one / two (fixed length)", "one / itself (null control)"]
+    assert markers(figure.axes[0], "s") == [1.5, 1.5]
+
+
+def test_a_panel_of_many_ratios_says_its_number_of_blocks(large):
+    titles = [axes.get_title(loc="left") for axes in drawn("ratios", large).axes]
+    assert titles and all("(n = 2)" in " ".join(title.split()) for title in titles)
+
+
 def test_the_band_is_the_margin_of_equivalence(small):
     axes = drawn("ratios", small).axes[0]
     band = axes.patches[0].get_window_extent().transformed(axes.transData.inverted())

@@ -201,6 +201,11 @@ def analysing():
 
 
 def archived_config():
-    """Return the configuration as it can be read again; the campaign is the archive's name."""
+    """Return the configuration as it can be read again; the campaign is the archive's name.
+
+    A campaign that is packed again keeps the configuration that it came with.
+    """
+    if ARCHIVED:
+        return yaml.safe_load(Path(source_folder(), "config.yaml").read_text())
     kept = {key: value for key, value in config.items() if key != "campaign"}
     return {**kept, "measurements": {"source": "measure", "campaign": ""}}

@@ -1,8 +1,8 @@
 """One campaign as one file: what a reviewer needs to rebuild everything right of the records.
 
-Layout inside, and of data/measurements/<campaign>/: config.yaml, machine.yaml, schedule.csv,
-prompts/, agreement/, records/ (with invalid attempts beside them), grades/, CITATION.cff,
-ro-crate-metadata.json, SHA256SUMS.
+Layout inside, and of data/measurements/<campaign>/: config.yaml, machine.yaml, software.yaml,
+schedule.csv, prompts/, agreement/, records/ (with invalid attempts beside them), grades/,
+CITATION.cff, ro-crate-metadata.json, SHA256SUMS.
 """
 
 import hashlib
@@ -26,14 +26,31 @@ SUMS = "SHA256SUMS"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold; equal bytes every time
 
 
-def machine_facts(records: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the distinct machines and software states that made these records."""
-    found: list[dict[str, Any]] = []
-    for path in records:
-        facts = read_json(path)["environment"]["before"]["machine"]
-        if facts not in found:
-            found.append(facts)
-    return found
+def facts_of(records: Sequence[Path]) -> dict[str, Any]:
+    """Return what records say of machine and software, each distinct state once, and of the date.
+
+    `machines` are the machines with their packages, `software` is the instrument's and each
+    runtime's versions and builds, `first_day` the day of the first run, YYYY-MM-DD.
+    """
+    machines: list[dict[str, Any]] = []
+    software: dict[str, list[dict[str, Any]]] = {}
+    days = set()
+    for path in sorted(records):
+        record = read_json(path)
+        machine = record["environment"]["before"]["machine"]
+        if machine not in machines:
+            machines.append(machine)
+        runtime = record.get("runtime", {})
+        states = {
+            "codecarbon": record.get("instrument", {}).get("codecarbon", {}),
+            runtime.get("name", "runtime"): runtime.get("facts", {}),
+        }
+        for name, state in states.items():
+            seen = software.setdefault(name, [])
+            if state not in seen:
+                seen.append(state)
+        days.add(record["windows"][0]["start_wall"][:10])
+    return {"machines": machines, "software": software, "first_day": min(days)}
 
 
 def attempts_beside(records: Sequence[Path]) -> list[Path]:
@@ -45,18 +62,13 @@ def attempts_beside(records: Sequence[Path]) -> list[Path]:
     )
 
 
-def first_day(records: Sequence[Path]) -> str:
-    """Return the day of the first run, YYYY-MM-DD."""
-    return min(read_json(path)["windows"][0]["start_wall"] for path in records)[:10]
-
-
 def pack(
     root: Path, files: Sequence[Path], config: Mapping[str, Any], citation: Path, target: Path
 ) -> None:
     """Write the campaign's archive; equal input gives equal bytes.
 
-    `files` lie below `root` and keep their place there; those of the folder `records` give machine
-    facts and date, and the invalid attempts beside them come along. `citation` is CITATION.cff.
+    `files` lie below `root` and keep their place there; those of the folder `records` give the
+    facts and the date, and the invalid attempts beside them come along. `citation` is CITATION.cff.
     """
     records = [path for path in files if path.relative_to(root).parts[0] == "records"]
     contents: dict[str, bytes] = {
@@ -64,10 +76,12 @@ def pack(
         for path in (*files, *attempts_beside(records))
     }
     contents["config.yaml"] = yaml.safe_dump(dict(config), sort_keys=True).encode()
-    contents["machine.yaml"] = yaml.safe_dump(machine_facts(records), sort_keys=True).encode()
+    facts = facts_of(records)
+    contents["machine.yaml"] = yaml.safe_dump(facts["machines"], sort_keys=True).encode()
+    contents["software.yaml"] = yaml.safe_dump(facts["software"], sort_keys=True).encode()
     contents[citation.name] = citation.read_bytes()
     contents[crate.NAME] = crate.metadata(
-        contents, config, contents[citation.name], first_day(records)
+        contents, config, contents[citation.name], facts["first_day"]
     )
     contents[SUMS] = "".join(
         f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents)

@@ -34,7 +34,7 @@ def metadata(
         "Energy of runtimes for large language models: one record per run, with grades, prompts, "
         f"configuration and machine. {about['title']} rebuilds tables, figures and article from it."
     )
-    crate.license = about["license"]
+    crate.license = f"https://spdx.org/licenses/{about['license']}"
     crate.root_dataset["datePublished"] = published
     people = []
     for author in about["authors"]:
@@ -45,7 +45,7 @@ def metadata(
     for name in sorted(contents):
         properties = {
             "name": PARTS.get(name.split("/")[0], name),
-            "contentSize": len(contents[name]),
+            "contentSize": str(len(contents[name])),
             "sha256": hashlib.sha256(contents[name]).hexdigest(),
             "encodingFormat": media_type(name),
         }

@@ -53,17 +53,27 @@ def ratios(
     if comparisons.empty:
         return message_instead("One runtime, no control: there is no ratio to show.", note)
     labels = {runtime: look.label for runtime, look in looks(runs).items()}
+    kinds = ("task", "fixed", "control")
     names = [
         f"{labels[row.runtime_a]} / "
-        + (labels[row.runtime_b] if row.kind == "task" else "itself (null control)")
+        + ("itself (null control)" if row.kind == "control" else labels[row.runtime_b])
+        + " (fixed length)" * (row.kind == "fixed")
         for row in rows_of(comparisons)
     ]
-    comparisons = comparisons.assign(pair=names).sort_values("kind", ascending=False, kind="stable")
+    comparisons = comparisons.assign(pair=names)
+    comparisons = comparisons.sort_values(
+        "kind", key=lambda kind: kind.map(kinds.index), kind="stable"
+    )
     pairs = list(dict.fromkeys(comparisons["pair"]))
     models = models_of(comparisons)
     x_label = "Ratio of energy per token (logarithmic)"
     if len(comparisons) > FEW_ROWS:
-        figure, panels = grid_of_panels(models, pairs, x_label, note, row_height=0.17, columns=4)
+        counts = comparisons.groupby("model")["n_blocks"].agg(["min", "max"]).loc[models]
+        titles = [
+            f"{model} (n = {least if least == most else f'{least} to {most}'})"
+            for model, least, most in counts.itertuples()
+        ]
+        figure, panels = grid_of_panels(titles, pairs, x_label, note, row_height=0.17, columns=4)
         for axes, model in zip(panels, models, strict=True):
             of_model = [where(comparisons, model=model, pair=pair) for pair in pairs]
             rows = [None if found.empty else found.iloc[0] for found in of_model]

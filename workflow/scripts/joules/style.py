@@ -42,6 +42,11 @@ PALETTE = (
     "#999999",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # of similar area, distinct without colour
+FOREST = {  # by kind of run: colour and marker of a ratio; the control's is hollow
+    "task": (PALETTE[0], "o"),
+    "fixed": (PALETTE[1], "s"),
+    "control": (INK, "o"),
+}
 WINDOWS = {  # in the order of the protocol: colour and hatch, told apart in grey as well
     "idle_cold": ("#d9d9d9", ""),
     "load": ("#E69F00", "////"),
@@ -330,13 +335,12 @@ def draw_forest(
     for row, values in enumerate(rows):
         if values is None:
             continue
-        of_task = values["kind"] == "task"
-        color = PALETTE[0] if of_task else INK
+        color, marker = FOREST[values["kind"]]
         ratio, low, high = (float(values[key]) for key in ("ratio", "ratio_low", "ratio_high"))
         axes.plot([low, high], [row, row], color=color, linewidth=1.4)
-        fill = color if of_task else "white"
+        fill = "white" if values["kind"] == "control" else color
         axes.plot(
-            ratio, row, "o", color=color, markerfacecolor=fill, markersize=4 if numbers else 3
+            ratio, row, marker, color=color, markerfacecolor=fill, markersize=4 if numbers else 3
         )
         reach = max([reach, *(abs(math.log(x)) for x in (ratio, low, high) if math.isfinite(x))])
         if numbers:
