@@ -258,7 +258,7 @@ def test_without_landlock_nothing_is_graded():
 def test_another_system_is_refused_with_a_container_as_the_way(monkeypatch, system, machine):
     monkeypatch.setattr(platform, "system", lambda: system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    with pytest.raises(UserError, match=f"{system} on {machine}.*container"):
+    with pytest.raises(UserError, match=f"{system} on {machine}.*container.*python:3"):
         sandbox.grade([canonical(ADD)], 1, sandbox.Limits(cpu_s=2.5))
 
 

@@ -185,8 +185,10 @@ def runtime(study: Study, name: str) -> Iterator[Finding]:
         module = runtimes.load(name)
         with tempfile.TemporaryDirectory() as folder:
             module({**options, "provided": {}}, Path(folder))
+        catalogue = study.catalogue["models"]
+        endless = all(catalogue.get(m, {}).get("never_ends") for m in study.config["models"])
         for kind in study.config["kinds"]:
-            settings = settings_of(study.config["settings"], kind)
+            settings = settings_of(study.config["settings"], kind, endless)
             check_require(name, study.config["require"], settings)
     except (UserError, ImportError) as error:
         yield Finding("blocks", what, str(error))

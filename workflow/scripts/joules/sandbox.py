@@ -28,8 +28,9 @@ __all__ = ["DEFAULT_LIMITS", "VERDICTS", "Job", "Limits", "Verdict", "grade", "s
 
 DEFAULT_LIMITS = Limits()
 CONTAINER = (
-    "Grade in a Linux container or virtual machine on x86_64 or aarch64 instead: records carry "
-    "all that grading needs."
+    "Grade in a Linux container on x86_64 or aarch64 instead, for example in the image "
+    "python:3.11-bookworm with this folder mounted, or in a virtual machine: records carry all "
+    "that grading needs."
 )
 
 
