@@ -43,6 +43,40 @@ RUNTIMES = {
 }
 
 
+def source_of(claim_id: str) -> str:
+    """Return the row that a claim comes from, as joules.claims names it."""
+    group, rest = claim_id.split(".", 1)
+    for model in (*MODELS, *(f"parrot-{n}m" for n in range(1, 5))):
+        if rest.startswith(f"{model}."):
+            first, second, *_ = [*rest.removeprefix(f"{model}.").split("."), ""]
+            if group == "pair":
+                row = f"runtime_a={first} runtime_b={second} kind=task"
+                return f"statistics/comparisons.csv model={model} {row}"
+            if group == "control":
+                row = "runtime_a=ollama runtime_b=ollama kind=control"
+                return f"statistics/comparisons.csv model={model} {row}"
+            return f"statistics/cells.csv model={model} runtime={first} kind=task"
+    return "statistics/cells.csv"
+
+
+def write_runs(path: Path, claims: dict[str, Any]) -> None:
+    """Write a tables/runs.csv of the study that the claims are about."""
+    study = claims["study"]
+    rows = [
+        "model,runtime,kind,block,position_actual,valid,validity_codes,energy_j,"
+        "generated_tokens,energy_j_per_token,duration_s"
+    ]
+    cells = [
+        (model["name"], runtime["name"], "task")
+        for model in study["models"]
+        for runtime in study["runtimes"]
+    ]
+    cells += [(model["name"], "ollama", "control") for model in study["models"]]
+    for place, (cell, block) in enumerate(itertools.product(cells, range(1, study["blocks"] + 1))):
+        rows.append(",".join([*cell, f"{block},{place + 1},True,,12.5,100,0.125,10.0"]))
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
 def make_claims(
     models: int = 2,
     runtimes: int = 2,
@@ -65,7 +99,7 @@ def make_claims(
             "high": high,
             "n": blocks,
             "tier": tier,
-            "source": f"statistics/cells.csv {claim_id}",
+            "source": source_of(claim_id),
         }
 
     for (m, model), (r, runtime) in itertools.product(

@@ -9,7 +9,16 @@ from typing import Any
 import matplotlib
 import pytest
 import yaml
-from invented_claims import FIGURES, MODELS, PAPER, PUBLISHED, RUNTIMES, SECTIONS, make_claims
+from invented_claims import (
+    FIGURES,
+    MODELS,
+    PAPER,
+    PUBLISHED,
+    RUNTIMES,
+    SECTIONS,
+    make_claims,
+    write_runs,
+)
 from matplotlib.figure import Figure
 
 from joules.article import Article
@@ -79,12 +88,13 @@ def build(root: Path, claims: dict[str, Any]) -> None:
             figure.savefig(root / "figures" / f"{name}.svg", metadata={"Date": None})
             figure.savefig(root / "figures" / f"{name}.pdf", metadata={"CreationDate": None})
     write_json(root / "claims.json", claims)
+    write_runs(root / "runs.csv", claims)
     markdown = root / "article" / "article.md"
     figures = [root / "figures" / f"{name}.svg" for name in FIGURES]
     linked = markdown.with_suffix(".linked.md")
     write_article(root / "claims.json", figures, PAPER, markdown, linked)
     made = (markdown.with_suffix(".html"), markdown.with_suffix(".pdf"))
-    typeset(markdown, linked, root / "claims.json", PAPER, *made)
+    typeset(markdown, linked, root / "claims.json", root / "runs.csv", PAPER, *made)
 
 
 def results_of(text: str) -> str:
@@ -418,9 +428,10 @@ def test_a_missing_figure_stops_the_pdf_with_a_plain_error(
     article = tmp_path / "article" / "article.md"
     article.write_bytes((built[0] / "article.md").read_bytes())
     write_json(tmp_path / "claims.json", {"claims": {}})
+    write_runs(tmp_path / "runs.csv", make_claims())
     with pytest.raises(UserError, match="figures"):
         made = (tmp_path / "a.html", tmp_path / "a.pdf")
-        typeset(article, article, tmp_path / "claims.json", PAPER, *made)
+        typeset(article, article, tmp_path / "claims.json", tmp_path / "runs.csv", PAPER, *made)
 
 
 @pytest.mark.parametrize(

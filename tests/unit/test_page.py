@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_claims import FIGURES, PAPER, make_claims
+from invented_claims import FIGURES, PAPER, make_claims, write_runs
 from matplotlib.figure import Figure
 
 from joules.files import write_json
@@ -44,6 +44,12 @@ window.addEventListener("load", () => {
     head.querySelector("button").click();
     found.down = values();
     found.sorted = head.getAttribute("aria-sort");
+    const costs = tables.find((each) => each.tHead.textContent.includes("per correct"));
+    costs.querySelectorAll("thead th")[2].querySelector("button").click();
+    found.costs = [...costs.tBodies[0].rows].map((row) => row.cells[2].textContent.trim());
+    const place = "claim-pair.parrot-1m.ollama.llama_cpp.ratio";
+    page.querySelector(`main a[href="#${place}"]`).click();
+    found.opened = page.getElementById(place).closest("details").open;
     const image = page.querySelector("figure img");
     image.dispatchEvent(new view.KeyboardEvent("keydown", {key: "Enter"}));
     const zoom = page.querySelector("dialog.zoom");
@@ -69,12 +75,23 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         figure.subplots().plot([1, 2])
         for suffix in ("svg", "pdf"):
             figure.savefig(root / "figures" / f"{name}.{suffix}")
-    write_json(root / "claims.json", make_claims(models=2, runtimes=3))
+    claims = make_claims(models=2, runtimes=3)
+    claims["claims"]["cell.parrot-1m.ollama.energy_j_per_correct"]["value"] = 4.12e-5
+    write_json(root / "claims.json", claims)
+    write_runs(root / "runs.csv", claims)
     (root / "article").mkdir()
     markdown, linked = root / "article/article.md", root / "article/article.linked.md"
     write_article(root / "claims.json", FIGURES, PAPER, markdown, linked)
     made = root / "article/article.html"
-    typeset(markdown, linked, root / "claims.json", PAPER, made, root / "article/article.pdf")
+    typeset(
+        markdown,
+        linked,
+        root / "claims.json",
+        root / "runs.csv",
+        PAPER,
+        made,
+        root / "article/article.pdf",
+    )
     return made
 
 
@@ -126,16 +143,51 @@ def test_the_page_works_at_every_width_in_light_and_dark(page, tmp_path):
             assert found["up"] == sorted(found["up"])
             assert found["down"] == sorted(found["down"], reverse=True)
             assert found["sorted"] == "descending"
+            assert found["costs"][0].startswith("4.12 ×"), "a power of ten counts"
+            assert found["costs"][-1] == "none", "what is no number stands last"
+            assert found["opened"]
             assert found["zoomed"] and found["closed"]
             papers.add(found["paper"])
     assert len(papers) == 2, "one paper for light and one for dark"
 
 
-def test_every_linked_number_has_its_row_with_source_and_records(page):
+def test_every_linked_number_has_its_row_and_every_row_its_runs(page):
     text = page.read_text(encoding="utf-8")
     linked = set(re.findall(r'href="#(claim-[^"]+)"', text))
     rows = set(re.findall(r'<tr id="(claim-[^"]+)"', text))
     assert linked == rows and len(rows) > 50
-    row = re.search(r'<tr id="claim-cell[.][^"]*energy_j_per_token">(.*?)</tr>', text)[1]
-    assert "statistics/cells.csv" in row
-    assert "records/" in row
+    assert set(re.findall(r'href="#(runs[^"]*)"', text)) <= set(re.findall(r'id="([^"]+)"', text))
+
+
+def row_of(page: Path, claim_id: str) -> str:
+    pattern = rf'<tr id="claim-{re.escape(claim_id)}">(.*?)</tr>'
+    return re.search(pattern, page.read_text(encoding="utf-8"))[1]
+
+
+def test_a_claim_names_its_row_and_leads_to_the_runs_it_rests_on(page):
+    row = row_of(page, "cell.parrot-1m.llama_cpp.energy_j_per_token")
+    assert "statistics/cells.csv model=parrot-1m runtime=llama_cpp kind=task" in row
+    assert re.findall('href="#([^"]+)"', row) == ["runs-parrot-1m-llama_cpp-task"]
+    pair = row_of(page, "pair.parrot-2m.ollama.llama_server.ratio")
+    assert set(re.findall('href="#([^"]+)"', pair)) == {
+        "runs-parrot-2m-ollama-task",
+        "runs-parrot-2m-llama_server-task",
+    }
+    control = row_of(page, "control.parrot-1m.ratio")
+    assert set(re.findall('href="#([^"]+)"', control)) == {
+        "runs-parrot-1m-ollama-task",
+        "runs-parrot-1m-ollama-control",
+    }
+
+
+def test_every_run_is_listed_with_its_record(page):
+    text = page.read_text(encoding="utf-8")
+    assert len(re.findall(r'scope="row">records/[\w./-]+\.json<', text)) == 2 * (3 + 1) * 5
+    group = re.search(r'<tbody id="runs-parrot-2m-ollama-control">(.*?)</tbody>', text)[1]
+    assert group.count("<tr>") == 5
+    assert "records/parrot-2m/ollama/control/5.json" in group
+
+
+def test_a_claim_shows_whole_counts_and_no_more_digits_than_it_has(page):
+    assert "<td>97</td>" in row_of(page, "cell.parrot-1m.ollama.passed")
+    assert "<td>4.12e-05 J</td>" in row_of(page, "cell.parrot-1m.ollama.energy_j_per_correct")

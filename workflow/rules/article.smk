@@ -1,5 +1,5 @@
-# Needs the claims and the figures. Leaves the article as Markdown, as one HTML file and as a PDF.
-# The text is in paper/. No rule here needs a model or a meter.
+# Needs the claims, the figures and the table of runs. Leaves the article as Markdown, as one HTML
+# file and as a PDF. The text is in paper/. No rule here needs a model or a meter.
 
 
 rule write_article:
@@ -32,6 +32,7 @@ rule typeset:
         article="<results>/article/article.md",
         linked="<results>/article/article.linked.md",
         claims="<results>/claims.json",
+        runs="<results>/tables/runs.csv",
         figures=collect(
             "<results>/figures/{figure}.{suffix}", figure=FIGURES, suffix=["svg", "pdf"]
         ),

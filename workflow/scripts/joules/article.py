@@ -6,6 +6,7 @@ where the data decide nothing, and no claim where the claims file does not permi
 """
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ class Article:
         low, high = claim.get("low"), claim.get("high")
         if low is None or high is None:
             return ""
-        if claim_id.endswith(".ratio"):
+        if claim_id.endswith((".ratio", ".ratio_to_best")):
             return f"[{low:.{RATIO_DECIMALS}f}, {high:.{RATIO_DECIMALS}f}]"
         return f"[{significant(low)}, {significant(high)}]"
 
@@ -170,6 +171,22 @@ class Article:
         """Return the other methods of comparison, in the order of the claims."""
         ids = (name.split(".") for name in self.claims if name.startswith("sensitivity."))
         return list(dict.fromkeys(parts[-2] for parts in ids if len(parts) > 2))
+
+    def methods_with(self, part: str) -> list[str]:
+        """Return the methods that have the claim `part` (ratio, p_value) for any pair."""
+        given = {name.rsplit(".", 2)[-2] for name in self.claims if self._has_method(name, part)}
+        return [method for method in self.methods() if method in given]
+
+    def _has_method(self, claim_id: str, part: str) -> bool:
+        mine = claim_id.startswith("sensitivity.") and claim_id.endswith(f".{part}")
+        return mine and self.has(claim_id)
+
+    def labelled(self, text: str) -> str:
+        """Return a sentence of the claims with runtimes' labels in the place of their names."""
+        for runtime in self.study["runtimes"]:
+            name = rf"(?<![\w./-]){re.escape(runtime['name'])}(?![\w/-])"
+            text = re.sub(name, lambda _, label=runtime["label"]: label, text)  # type: ignore[misc]
+        return text
 
     def verdict(self, prefix: str) -> str:
         """Return the verdict of a comparison in words; `no claim` where none is permitted.
@@ -283,7 +300,7 @@ class Article:
     def context(self) -> dict[str, Any]:
         """Return all names that the template may use."""
         names = "number interval ratio p percent value has claim "
-        names += "verdict sentence caveat figure caption"
+        names += "verdict sentence caveat figure caption methods_with labelled"
         return {name: getattr(self, name) for name in names.split()} | {
             "study": self.study,
             "permission": self.permission,

@@ -13,7 +13,7 @@ import pypandoc
 import typst
 import yaml
 
-from joules.claim_list import claim_table, linked_ids
+from joules.claim_list import claim_table, group_of, linked_ids, read_runs, run_table
 from joules.errors import UserError
 from joules.files import read_json, write_atomic
 
@@ -27,13 +27,37 @@ def scrolling_tables(page: str) -> str:
         page,
         flags=re.DOTALL,
     )
-    return page.replace("</table>", "</table></div></figure>")
+    page = page.replace("</table>", "</table></div></figure>")
+    return re.sub(r"(<img [^>]*--points[^>]*>)", r'<div class="scroll">\1</div>', page)
 
 
-def typeset(article: Path, linked: Path, claims: Path, paper: Path, html: Path, pdf: Path) -> None:
+def sized_figures(markdown: str, folder: Path) -> str:
+    """Return Markdown in which each figure bears its width in points, as its SVG file says it.
+
+    On a narrow screen the page lets a figure be wider than the screen, and scroll, so that its
+    letters can be read. Raises UserError for a figure that is not in `folder`.
+    """
+
+    def sized(found: re.Match[str]) -> str:
+        path = folder / f"{found[1]}.svg"
+        if not path.exists():
+            raise UserError(
+                f"The article shows {path}, which does not exist. The figures should lie in "
+                f"{folder}. Run the rule `figures` again."
+            )
+        width = re.search(r'<svg[^>]*?\bwidth="([\d.]+)pt"', path.read_text(encoding="utf-8"))
+        return f'{found[0]}{{style="--points: {width[1] if width else 0}"}}'
+
+    return re.sub(r"\]\(\.\./figures/([\w-]+)\.svg\)", sized, markdown)
+
+
+def typeset(
+    article: Path, linked: Path, claims: Path, runs: Path, paper: Path, html: Path, pdf: Path
+) -> None:
     """Set the Markdown article as one self-contained HTML file and as a PDF.
 
-    The page is made of `linked`, whose numbers are links into a list of the claims at its end.
+    The page is made of `linked`, whose numbers are links into a list of the claims at its end;
+    the claims lead to a list of the runs, from tables/runs.csv.
 
     The figures lie beside the article's folder, as `../figures/NAME.svg` for HTML and
     `../figures/NAME.pdf` for the PDF. Only typst's own fonts are used, and the PDF bears the date
@@ -46,7 +70,7 @@ def typeset(article: Path, linked: Path, claims: Path, paper: Path, html: Path, 
     common = ["--standalone", "--columns=10000"]
     marked = linked.read_text(encoding="utf-8")
     page = pypandoc.convert_text(
-        marked,
+        sized_figures(marked, article.parent.parent / "figures"),
         "html5",
         format="markdown",
         extra_args=[
@@ -57,11 +81,15 @@ def typeset(article: Path, linked: Path, claims: Path, paper: Path, html: Path, 
             f"--resource-path={article.parent}",
         ],
     )
-    table = claim_table(read_json(claims)["claims"], linked_ids(marked))
-    write_atomic(html, scrolling_tables(page).replace("</main>", f"{table}\n</main>"))
+    rows = read_runs(runs)
+    groups = sorted(set(map(group_of, rows)))
+    lists = claim_table(read_json(claims)["claims"], linked_ids(marked), groups) + run_table(rows)
+    write_atomic(html, scrolling_tables(page).replace("</main>", f"{lists}\n</main>"))
     text = re.sub(r"\]\(\.\./figures/([\w-]+)\.svg\)", r"](/figures/\1.pdf)", text)
+    body, _, rest = text.partition("\n## Appendix\n")
+    rest = re.sub(r"^(##+ .*)$", r"\1 {.unnumbered}", f"\n## Appendix\n{rest}", flags=re.MULTILINE)
     source = pypandoc.convert_text(
-        re.sub(r"^## (Appendix|References)$", r"## \1 {.unnumbered}", text, flags=re.MULTILINE),
+        body + rest,
         "typst",
         format="markdown",
         extra_args=[
