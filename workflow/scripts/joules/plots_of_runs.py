@@ -69,9 +69,10 @@ def ratios(
     x_label = "Ratio of energy per token (logarithmic)"
     if len(comparisons) > FEW_ROWS:
         counts = comparisons.groupby("model")["n_blocks"].agg(["min", "max"]).loc[models]
-        titles = [
-            f"{model} (n = {least if least == most else f'{least} to {most}'})"
-            for model, least, most in counts.itertuples()
+        numbers = [str(a) if a == b else f"{a} to {b}" for a, b in counts.itertuples(index=False)]
+        titles = [  # in one line: no break within the brackets
+            f"{model} " + f"(n = {number})".replace(" ", "\u00a0")
+            for model, number in zip(models, numbers, strict=True)
         ]
         figure, panels = grid_of_panels(titles, pairs, x_label, note, row_height=0.17, columns=4)
         for axes, model in zip(panels, models, strict=True):
