@@ -309,7 +309,7 @@ def scripted_attempts(monkeypatch, tmp_path, valid):
     monkeypatch.setattr(campaign, "check_require", lambda *a: None)
     monkeypatch.setattr(campaign, "end_with_workflow", lambda: None)
     record = tmp_path / "records/m/a/task/1.json"
-    record.parent.mkdir(parents=True)
+    record.parent.mkdir(parents=True, exist_ok=True)
     agreement = {
         "passed": True,
         "problems": [],
@@ -337,6 +337,14 @@ def test_an_invalid_attempt_is_kept_beside_the_record_and_repeated(monkeypatch, 
     assert left == ["1.invalid-1.json", "1.invalid-2.json", "1.json"]
     assert read_json(record)["attempts"] == 3
     assert read_json(record.with_name("1.invalid-2.json"))["attempts"] == 2
+
+
+def test_an_attempt_of_an_earlier_try_is_not_written_over(monkeypatch, tmp_path):
+    with pytest.raises(UserError, match="3 attempts, none valid"):
+        scripted_attempts(monkeypatch, tmp_path, [False] * 3)
+    record, left = scripted_attempts(monkeypatch, tmp_path, [False, True])
+    assert left == [*(f"1.invalid-{n}.json" for n in (1, 2, 3, 4)), "1.json"]
+    assert read_json(record)["attempts"] == 5
 
 
 def test_a_run_is_repeated_a_bounded_number_of_times(monkeypatch, tmp_path):

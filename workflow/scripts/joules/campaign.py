@@ -269,7 +269,9 @@ def measure(
         head = f"run {planned} of {len(runs)}: {run.model}, {run.runtime}, {run.kind}"
         report(f"{head}, block {run.repetition}; {remaining(record_file.parents[3], runs, done)}")
         began = time.monotonic()
-        for attempt in range(1, config["limits"]["attempts"] + 1):
+        # Those of an earlier try at this run stay: what was invalid is never written over.
+        former = len(list(record_file.parent.glob(f"{run.repetition}.invalid-*.json")))
+        for attempt in range(former + 1, former + config["limits"]["attempts"] + 1):
             record = _attempt(run, config, model, rows, provided, log_file, settings, head, report)
             record["position"] = {"planned": planned, "actual": position}
             record["attempts"] = attempt
