@@ -1,7 +1,9 @@
 """Counters and CodeCarbon, on a fake powercap tree where real parts cannot be made to fail."""
 
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from powercap_tree import codecarbon_reads, make_tree
@@ -78,6 +80,94 @@ def test_windows_and_tasks_have_the_energy_of_the_counter(tree, tmp_path):
             package.add(11)
         assert second.energy_j["cpu"] == pytest.approx(11, rel=2e-6), "a new tracker per window"
     assert instrument.headline_j(window.energy_j) == pytest.approx(160.001, rel=2e-6)
+
+
+def test_two_readings_at_one_moment_do_not_count_the_same_time_twice(tree, tmp_path):
+    """The tracker's own tick and the reading at a window's end, when both fall on a full second."""
+    joules = SimpleNamespace(kWh=0.0)
+    tracker = SimpleNamespace(_total_cpu_energy=joules, _total_gpu_energy=joules)
+    tracker._last_measured_time = began = time.perf_counter()
+
+    def read_slowly():
+        passed_s = time.perf_counter() - tracker._last_measured_time
+        time.sleep(0.05)
+        joules.kWh += 1.0 * passed_s / 3.6e6  # one watt
+
+    tracker._do_measurements = read_slowly
+    window = instrument.Window("idle_cold")
+    with counters.CounterMeter([]) as meter:
+        measured = instrument.Instrument("NLD", tmp_path, meter)
+        measured._keep_readings(tracker, window)
+        time.sleep(0.2)
+        both = [threading.Thread(target=tracker._do_measurements) for _ in range(2)]
+        for each in both:
+            each.start()
+        for each in both:
+            each.join()
+    assert window.readings[-1].cpu_j <= tracker._last_measured_time - began
+    assert len(window.readings) == 2
+
+
+def test_a_tracker_that_read_long_before_or_after_its_window_or_task_shows_it(
+    tree, tmp_path, monkeypatch
+):
+    root, package, _ = tree
+    real = instrument.make_tracker
+
+    def slow(late_start=0.0, late_stop=0.0):
+        def make(*arguments):
+            tracker = real(*arguments)
+            start, start_task, stop_task = tracker.start, tracker.start_task, tracker.stop_task
+            tracker.start = lambda: (start(), time.sleep(late_start))
+            tracker.start_task = lambda name: (start_task(name), time.sleep(late_start))
+            tracker.stop_task = lambda name: (time.sleep(late_stop), stop_task(name))[1]
+            return tracker
+
+        monkeypatch.setattr(instrument, "make_tracker", make)
+
+    with codecarbon_reads(root), counters.CounterMeter([]) as meter:
+        measured = instrument.Instrument("NLD", tmp_path, meter)
+        slow(late_start=0.3)
+        with measured.window("load") as window:
+            pass
+        assert window.late_s >= 0.3
+        with measured.tasks() as measure_task:
+            measure_task("t", lambda: None)
+        assert measured.tasks_late_s >= 0.3
+        slow(late_stop=0.3)
+        with measured.tasks() as measure_task:
+            measure_task("t", lambda: None)
+        assert measured.tasks_late_s >= 0.3
+
+
+def test_a_window_without_energy_from_codecarbon_is_an_error(tree, tmp_path, monkeypatch):
+    with codecarbon_reads(tree[0]), counters.CounterMeter([]) as meter:
+        measured = instrument.Instrument("NLD", tmp_path, meter)
+        real = instrument.make_tracker
+
+        def dumb(*arguments):
+            tracker = real(*arguments)
+            tracker.stop = lambda: None
+            return tracker
+
+        monkeypatch.setattr(instrument, "make_tracker", dumb)
+        with (
+            pytest.raises(RuntimeError, match="no energy for the window load"),
+            measured.window("load"),
+        ):
+            pass
+
+
+def test_a_counter_that_may_not_be_read_is_named_with_mode_owner_and_remedy(tmp_path, monkeypatch):
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    (zone / "energy_uj").write_text("1\n")
+    (zone / "energy_uj").chmod(0o400)
+    monkeypatch.setattr(instrument.os, "access", lambda file, mode: False)
+    said = instrument.why_no_counter(tmp_path)
+    assert str(zone / "energy_uj") in said
+    assert "mode 0400 and owner" in said
+    assert "sudo chmod a+r" in said
 
 
 def test_without_a_counter_the_tier_is_estimated_and_says_why(tmp_path):

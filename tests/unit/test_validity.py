@@ -1,9 +1,7 @@
 """Each fault that a run can have, seen in its record. Faults are made with a fake powercap tree."""
 
 import dataclasses
-import os
 import time
-from types import SimpleNamespace
 
 import pytest
 from powercap_tree import codecarbon_reads, make_tree
@@ -241,7 +239,14 @@ def test_an_answer_of_another_length_breaks_a_run_of_fixed_length(tmp_path):
     assert parts["validity"]["valid"], parts["validity"]["codes"]
 
 
-QUIET = {"swap_in_bytes": 0, "swap_out_bytes": 0, "throttle_count": 0, "governors": ["x"]}
+CARD = {"power_limit_w": 350.0, "clocks_held_by": ["software power cap"], "held_by_heat_ns": 7}
+QUIET = {
+    "swap_in_bytes": 0,
+    "swap_out_bytes": 0,
+    "throttle_count": 0,
+    "governors": ["x"],
+    "gpus": [CARD],
+}
 CALM = {"busy_share": 0.01, "foreign_share": 0.001, "steal_share": 0.0, "clock_jump_s": 0.0}
 
 
@@ -254,7 +259,9 @@ CALM = {"busy_share": 0.01, "foreign_share": 0.001, "steal_share": 0.0, "clock_j
         ({"clock_jump_s": 30.0}, {}, "clock_jump"),
         ({}, {"swap_out_bytes": 4096}, "swap"),
         ({}, {"throttle_count": 1}, "throttled"),
-        ({}, {"gpus": [{"clocks_held_by": ["hardware thermal slowdown"]}]}, "throttled"),
+        ({}, {"gpus": [CARD | {"clocks_held_by": ["hardware thermal slowdown"]}]}, "throttled"),
+        ({}, {"gpus": [CARD | {"held_by_heat_ns": 8}]}, "throttled"),
+        ({}, {"gpus": [CARD | {"power_limit_w": 250.0}]}, "machine_settings_changed"),
         ({}, {"governors": ["y"]}, "machine_settings_changed"),
         ({}, {"power_plugged": False}, "machine_settings_changed"),
     ],
@@ -352,68 +359,3 @@ def test_a_run_is_repeated_a_bounded_number_of_times(monkeypatch, tmp_path):
         scripted_attempts(monkeypatch, tmp_path, [False] * 4)
     names = sorted(path.name for path in (tmp_path / "records/m/a/task").iterdir())
     assert names == ["1.invalid-1.json", "1.invalid-2.json", "1.invalid-3.json"]
-
-
-class Nvml:
-    """A scripted NVML of one GPU."""
-
-    NVML_TEMPERATURE_GPU = 0
-    NVMLError = RuntimeError
-
-    def __init__(self):
-        self.millijoules, self.reasons = 5000, 0x04
-
-    def nvmlInit(self):
-        pass
-
-    def nvmlDeviceGetCount(self):
-        return 1
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, gpu):
-        return self.millijoules
-
-    def nvmlSystemGetDriverVersion(self):
-        return "999.1"
-
-    def nvmlDeviceGetMemoryInfo(self, gpu):
-        return SimpleNamespace(total=80 * 2**30)
-
-    def nvmlDeviceGetEnforcedPowerLimit(self, gpu):
-        return 350_000
-
-    def nvmlDeviceGetCurrentClocksEventReasons(self, gpu):
-        return self.reasons
-
-    def nvmlDeviceGetName(self, gpu):
-        return "Scripted GPU"
-
-    def nvmlDeviceGetTemperature(self, gpu, sensor):
-        raise RuntimeError("not supported")
-
-
-def test_a_gpu_is_counted_by_its_own_counter_and_described(monkeypatch):
-    nvml = Nvml()
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", nvml)
-    with counters.CounterMeter(counters.nvml_counters(), 60) as meter:
-        nvml.millijoules += 123_000
-        assert meter.total_j()["gpu"] == pytest.approx(123)
-    assert environment.state()["gpus"] == [
-        {
-            "name": "Scripted GPU",
-            "driver": "999.1",
-            "memory_bytes": 80 * 2**30,
-            "power_limit_w": 350.0,
-            "temperature_c": None,
-            "clocks_held_by": ["software power cap"],
-        }
-    ]
-
-
-def test_a_machine_without_a_gpu_has_no_gpu_counter():
-    if os.path.exists("/dev/nvidiactl"):
-        pytest.skip("this machine has a GPU")
-    assert counters.nvml_counters() == []
-    assert environment.state()["gpus"] == []

@@ -99,7 +99,8 @@ CLOCK_REASONS = {  # nvml.h, nvmlClocksEventReasons: those that mean a limit of 
 def gpu_state() -> list[dict[str, Any]]:
     """Return per NVIDIA GPU its name, driver, memory, power limit, temperature and clock reasons.
 
-    A value that the GPU does not give is None. An empty list without a driver or a GPU.
+    `held_by_heat_ns` is how long heat has held the clocks down since the driver was loaded. A value
+    that the GPU does not give is None. An empty list without a driver or a GPU.
     """
     try:
         import pynvml
@@ -114,6 +115,11 @@ def gpu_state() -> list[dict[str, Any]]:
             return function(*arguments)
         except pynvml.NVMLError:
             return None
+
+    def held_by_heat_ns(gpu: Any) -> int | None:
+        policy = getattr(pynvml, "NVML_PERF_POLICY_THERMAL", None)
+        held = None if policy is None else ask(pynvml.nvmlDeviceGetViolationStatus, gpu, policy)
+        return held.violationTime if held else None
 
     found = []
     for index in range(count):
@@ -131,6 +137,7 @@ def gpu_state() -> list[dict[str, Any]]:
                     pynvml.nvmlDeviceGetTemperature, gpu, pynvml.NVML_TEMPERATURE_GPU
                 ),
                 "clocks_held_by": [text for bit, text in CLOCK_REASONS.items() if reasons & bit],
+                "held_by_heat_ns": held_by_heat_ns(gpu),
             }
         )
     return found

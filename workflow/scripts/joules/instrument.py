@@ -12,7 +12,9 @@ import hashlib
 import importlib.metadata
 import itertools
 import logging
+import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -208,7 +210,8 @@ def headline_j(energy: Energy) -> float:
 class Window:
     """An interval with its own energy. Filled when it closes.
 
-    `readings` are those that its tracker took, and the last of them is `late_s` off the end.
+    `readings` are those that its tracker took. `late_s` is how far the first or the last of them
+    is off the start or the end, whichever is more.
     """
 
     name: str
@@ -239,6 +242,7 @@ class Instrument:
         self._country = country_iso_code
         self._folder = folder
         self.meter = meter
+        self.tasks_late_s = 0.0
         # The first start in a process probes the hardware for seconds; it is thrown away here.
         first = make_tracker("first", country_iso_code, folder)
         first.start()
@@ -272,20 +276,28 @@ class Instrument:
         }
 
     def _keep_readings(self, tracker: Any, window: Window) -> None:
-        """Keep what the tracker reads once a second: no second sampler is needed for it."""
+        """Keep what the tracker reads once a second: no second sampler is needed for it.
+
+        One reading at a time: the reading at a window's end may fall on that of the second, and
+        CodeCarbon 3.3.2 would count the time since the last reading twice.
+        """
         read, dram_before = tracker._do_measurements, self.meter.total_j()["dram"]
+        one_at_a_time = threading.Lock()
 
         def read_and_keep() -> None:
-            read()
-            dram = self.meter.total_j()["dram"]
-            window.readings.append(
-                Reading(
-                    time.monotonic(),
-                    joule_from_kwh(tracker._total_cpu_energy.kWh),
-                    joule_from_kwh(tracker._total_gpu_energy.kWh),
-                    None if dram is None or dram_before is None else dram - dram_before,
+            with one_at_a_time:
+                read()
+                # CodeCarbon sets it only after this function, which is after the lock is open.
+                tracker._last_measured_time = time.perf_counter()
+                dram = self.meter.total_j()["dram"]
+                window.readings.append(
+                    Reading(
+                        time.monotonic(),
+                        joule_from_kwh(tracker._total_cpu_energy.kWh),
+                        joule_from_kwh(tracker._total_gpu_energy.kWh),
+                        None if dram is None or dram_before is None else dram - dram_before,
+                    )
                 )
-            )
 
         tracker._do_measurements = read_and_keep
 
@@ -301,6 +313,8 @@ class Instrument:
         self._keep_readings(tracker, window)
         tracker.start()
         own_before = self.meter.total_j()
+        began = tracker._start_time  # when the first reading was taken, by perf_counter
+        early_s = math.inf if began is None else time.perf_counter() - began
         window.start_monotonic_s = time.monotonic()
         window.start_wall = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         try:
@@ -312,7 +326,8 @@ class Instrument:
             # energy would be lost.
             tracker._measure_power_and_energy()
             taken = list(window.readings)
-            window.late_s = abs(taken[-1].moment_s - window.end_s) if taken else window.duration_s
+            late_s = abs(taken[-1].moment_s - window.end_s) if taken else window.duration_s
+            window.late_s = max(early_s, late_s)
             tracker.stop()
         data = getattr(tracker, "final_emissions_data", None)
         if data is None:
@@ -329,8 +344,10 @@ class Instrument:
         """Yield a function that runs one task and returns its result, seconds and energy.
 
         It has a tracker of its own: `start_task` on the window's tracker would lose energy of
-        the window (measured: 10 of 18 J).
+        the window (measured: 10 of 18 J). `tasks_late_s` is then by how much the longest time
+        between a task's two readings was longer than the task.
         """
+        self.tasks_late_s = 0.0
         tracker = make_tracker("task", self._country, self._folder)
 
         def measure(name: str, work: Callable[[], Any]) -> tuple[Any, float, Energy]:
@@ -342,6 +359,7 @@ class Instrument:
             finally:
                 duration_s = time.monotonic() - start
                 data = tracker.stop_task(name)
+            self.tasks_late_s = max(self.tasks_late_s, abs(data.duration - duration_s))
             energy = energy_of(data, self.components)
             if own_before is not None:
                 energy["dram"] = (self.meter.total_j()["dram"] or 0.0) - own_before
@@ -349,6 +367,7 @@ class Instrument:
 
         # A warm-up task, so that no first-use cost falls into the first measured one.
         measure("first", lambda: None)
+        self.tasks_late_s = 0.0
         try:
             yield measure
         finally:

@@ -13,13 +13,17 @@ from typing import Any
 
 import psutil
 
-from joules import environment, power_trace, validity
+from joules import counters, environment, power_trace, validity
 from joules.errors import UserError
 from joules.instrument import SAMPLING_INTERVAL_S, Energy, Instrument, Window, headline_j
 from joules.runtimes import Completion, Model, Prompt, Runtime, Settings
 
 SETTLE_LAST = 4  # prompts whose time per token must agree (after Georges et al., OOPSLA 2007)
 REPORT_EVERY_S = 5.0
+WINDOW_FIELDS = (  # of a window that its entry in the record holds
+    *("name", "start_monotonic_s", "start_wall", "duration_s"),
+    *("energy_j", "energy_own_j"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,11 +257,6 @@ def window_entry(window: Window, idle: Window) -> dict[str, Any]:
     return entry | {"net_energy_j": net_of(window, idle)}
 
 
-WINDOW_FIELDS = (
-    *("name", "start_monotonic_s", "start_wall", "duration_s", "energy_j", "energy_own_j"),
-)
-
-
 def differences(window: Window) -> dict[str, float]:
     """Return CodeCarbon's energy over that of the own counters, less 1, per shared component."""
     found = {}
@@ -285,9 +284,9 @@ def meter_facts(
     return {
         "unreadable": meter.unreadable if meter.counters else None,
         "resets": meter.resets if meter.counters else None,
-        "stuck": [part for part, used_j in own.items() if used_j == 0 and part != "gpu"],
+        "stuck": [part for part, used_j in own.items() if used_j == 0],
         "sampling_gap_s": max(silence_s, unread_s or 0.0),
-        "late_s": max(window.late_s for window in windows),
+        "late_s": max(instrument.tasks_late_s, *(window.late_s for window in windows)),
         "wrap_share": max(shares, default=None),
         "cross_check": differences(tasks),
     }
@@ -333,7 +332,8 @@ def run_once(
         windows.append(window)
         use_before, own = environment.cpu_use(), environment.own_processes()
         window, answers = measure_tasks(runtime, prompts, instrument, report)
-        use_after = environment.cpu_use()
+        # The GPUs now: they are cool again after the rest.
+        use_after, gpus = environment.cpu_use(), counters.gpu_state()
         windows.append(window)
         own |= environment.own_processes()
         with instrument.window("idle_after") as after_window:
@@ -344,7 +344,7 @@ def run_once(
     tasks = task_entries(answers, ids, window, instrument, keep_ids)
     clock_jump_s = abs((time.time() - wall) - (time.monotonic() - monotonic))
     rest(rules, quiet["temperature_c"])
-    after = environment.state()
+    after = environment.state() | {"gpus": gpus}
     foreign = environment.foreign_use(
         use_before, use_after, own, window.duration_s, psutil.cpu_count() or 1
     )

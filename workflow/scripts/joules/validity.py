@@ -12,8 +12,7 @@ from joules.runtimes import Completion
 
 FLAGS = ("not_settled",)  # stated, but no ground to repeat a run
 SHORTEST_PREFILL_S = 0.01  # below, the clock and the server's answer decide, not the cache
-
-
+HOT = {"hardware slowdown", "software thermal slowdown", "hardware thermal slowdown"}
 WATCHED = (  # settings of the machine that must be the same before and after a run
     *("governors", "energy_preferences", "turbo_off", "boost", "smt", "power_plugged"),
     *("platform_profile", "boot_time"),
@@ -85,16 +84,20 @@ def machine_checks(
 ) -> list[Check]:
     """Return the checks of what others did to the machine.
 
-    `before` and `after` are `environment.state()`; `seen` holds busy_share, foreign_share,
-    steal_share and clock_jump_s.
+    `before` and `after` are `environment.state()`, but the GPUs of `after` as they were when the
+    tasks ended; `seen` holds busy_share, foreign_share, steal_share and clock_jump_s.
     """
     changed = [name for name in WATCHED if before.get(name) != after.get(name)]
-    hot = ("hardware slowdown", "software thermal slowdown", "hardware thermal slowdown")
-    held = [
-        reason for gpu in after.get("gpus", []) for reason in gpu["clocks_held_by"] if reason in hot
-    ]
+    cards = list(zip(before.get("gpus", []), after.get("gpus", []), strict=False))
+    if any(old["power_limit_w"] != new["power_limit_w"] for old, new in cards):
+        changed.append("gpu_power_limit")
+    hot = sum(
+        not HOT.isdisjoint(new["clocks_held_by"])
+        or (new["held_by_heat_ns"] or 0) > (old["held_by_heat_ns"] or 0)
+        for old, new in cards
+    )
     swapped = sum(after[key] - before[key] for key in ("swap_in_bytes", "swap_out_bytes"))
-    throttled = after["throttle_count"] - before["throttle_count"] + len(held)
+    throttled = after["throttle_count"] - before["throttle_count"] + hot
     return [
         at_most("machine_busy_before", seen["busy_share"], limits.cpu_busy),
         at_most("foreign_cpu", seen["foreign_share"], limits.foreign_cpu),
@@ -110,7 +113,7 @@ def counter_checks(seen: Mapping[str, Any], counted: bool, limits: Limits) -> li
     """Return the checks of the meters themselves.
 
     `seen` holds unreadable and resets (times; None without counters), stuck (components whose
-    counter stood still), sampling_gap_s, late_s (end of a window to its last reading),
+    counter stood still), sampling_gap_s, late_s (an end of a window or task to its reading),
     wrap_share (of the time to a wrap between two readings), cross_check (component: relative
     difference of the two readers) and conservation. `counted`: CPU energy comes from counters. A
     model of the processor's load does not conserve energy over milliseconds: its sum is stated and
