@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from invented_claims import SECTIONS
 from small_study import clean_copy
 
 from joules.schedule import plan
@@ -41,16 +42,7 @@ def test_the_study_ends_in_an_article_as_pdf_and_html(finished):
     html = (article / "article.html").read_text()
     assert "<title>Comparing the energy efficiency" in html
     text = (article / "article.md").read_text()
-    for section in (
-        "Introduction",
-        "Relevant Literature",
-        "Methodology",
-        "Results",
-        "Discussion",
-        "Limitations",
-        "Conclusion",
-        "Reproducibility",
-    ):
+    for section in SECTIONS:
         assert re.search(rf"^## {section}", text, re.MULTILINE), section
     figures = finished.folder / RESULTS / "figures"
     for stem in ("energy_per_token", "energy_per_task", "energy_by_window", "energy_per_correct"):
