@@ -128,12 +128,13 @@ def _without_packages(folder: str) -> list[str]:
     except OSError:
         return []
     left_out = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip"}
-    return [
+    kept = [
         os.path.join(folder, name)
         for name in names
         if name not in left_out
         and not (name.startswith("python") and os.path.isdir(os.path.join(folder, name)))
     ]
+    return kept if len(kept) < len(names) else [folder]  # each rule costs time in every solver
 
 
 def restrict_files(readable: list[str], listable: list[str], writable: list[str], abi: int) -> None:
@@ -189,8 +190,8 @@ def enter_ruleset(ruleset: int) -> None:
     _call("landlock_restrict_self", _RESTRICT_SELF, ruleset, 0)
 
 
-def set_limits(memory_bytes: int, cpu_s: int, threads: int | None) -> None:
-    """Set the hard limits of one solver; it cannot raise them again, not even as root."""
+def solver_limits(memory_bytes: int) -> dict[int, tuple[int, int]]:
+    """Return soft and hard limits of one solver by kind, none above what this process may have."""
     limits = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_CORE: 1,
@@ -201,10 +202,16 @@ def set_limits(memory_bytes: int, cpu_s: int, threads: int | None) -> None:
         resource.RLIMIT_SIGPENDING: 64,
         resource.RLIMIT_STACK: 64 << 20,
     }
+    threads = thread_limit()
     if threads is not None:
         limits[resource.RLIMIT_NPROC] = threads
     for kind, value in limits.items():
         hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+        limits[kind] = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    return {kind: (value, value) for kind, value in limits.items()}
+
+
+def set_limits(limits: dict[int, tuple[int, int]]) -> None:
+    """Set limits by kind; their owner cannot raise the hard ones again, not even as root."""
+    for kind, pair in limits.items():
+        resource.setrlimit(kind, pair)

@@ -10,8 +10,6 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 MAX_BYTES = 65536
@@ -19,6 +17,7 @@ MAX_DEPTH = 60
 MAX_ITEMS = 20000
 MAX_DECIMAL_DIGITS = 1000
 _JSON_INT = 1 << 53
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _SEQUENCES: tuple[Any, ...] = (list, tuple, set, frozenset, deque)
 
 
@@ -38,7 +37,7 @@ class Opaque:
 
 def dumps(value: Any) -> bytes:
     """Return `value` as ASCII JSON of at most 64 KiB. Raises NotPlain when it does not fit."""
-    data = json.dumps(encode(value), separators=(",", ":")).encode("ascii")
+    data = _ENCODER.encode(encode(value)).encode("ascii")
     if len(data) > MAX_BYTES:
         raise NotPlain(f"{len(data)} bytes")
     return data
@@ -93,9 +92,9 @@ def _encode_other(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind is range:
         return ["range", [encode(part) for part in (value.start, value.stop, value.step)]]
-    if kind is Fraction:
+    if (kind.__module__, kind.__name__) == ("fractions", "Fraction"):
         return ["Fraction", [encode(value.numerator), encode(value.denominator)]]
-    if kind is Decimal:
+    if (kind.__module__, kind.__name__) == ("decimal", "Decimal"):
         return ["Decimal", str(value)]
     if kind.__name__ in ("dict_keys", "dict_values", "dict_items") or hasattr(kind, "__next__"):
         name = kind.__name__ if kind.__name__.startswith("dict_") else "iterator"
@@ -128,11 +127,19 @@ def decode(data: Any, depth: int = 0) -> Any:
     return _CONTAINERS[name](items)
 
 
-def _decimal(text: str) -> Decimal:
+def _decimal(text: str) -> Any:
+    from decimal import Decimal  # seldom needed, slow to load
+
     value = Decimal(text)
     if value.is_finite() and abs(value.adjusted()) > MAX_DECIMAL_DIGITS:
         raise NotPlain("a Decimal too large to compute with")
     return value
+
+
+def _fraction(parts: list[int]) -> Any:
+    from fractions import Fraction  # seldom needed, slow to load
+
+    return Fraction(parts[0], parts[1])
 
 
 def _range(parts: list[int]) -> range:
@@ -158,7 +165,7 @@ _CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
     "frozenset": frozenset,
     "deque": deque,
     "range": _range,
-    "Fraction": lambda parts: Fraction(parts[0], parts[1]),
+    "Fraction": _fraction,
     "dict_keys": lambda items: dict.fromkeys(items).keys(),
     "dict_values": lambda items: dict(enumerate(items)).values(),
     "iterator": iter,

@@ -15,7 +15,6 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +82,8 @@ def _prepared(limits: Limits, landlock_abi: int | None) -> tuple[Setup, dict[str
 def _test(setup: Setup) -> dict[str, Any]:
     bubblewrap = "used" if setup.bubblewrap else "not used: it is not installed"
     setup.start(2)
+    from importlib.metadata import version  # slow to load, so while the workers start
+
     if setup.bubblewrap:
         try:
             setup.idle.append(setup.worker())
@@ -121,7 +122,7 @@ def _probe(setup: Setup, facts: dict[str, Any]) -> dict[str, str]:
     def job(id: str, names: Sequence[str], entry_point: str = "probe") -> Job:
         test = f"def check(probe):\n    for name in {names!r}:\n"
         test += f"        assert probe(name, {plain!r}) == 'refused'\n"
-        return Job(id, entry_point, "", test, source, 0.1 if entry_point == "spin" else None)
+        return Job(id, entry_point, "", test, source, 0.02 if entry_point == "spin" else None)
 
     spin = "use_more_cpu_time_than_allowed"
     slow = "find_the_answers"

@@ -20,6 +20,7 @@ from joules import plain_data
 READY = b"confined"
 KILL, WAIT = b"K", b"W"
 ENDED = struct.Struct("=idq")
+START_S = 10.0
 
 
 class HarnessError(BaseException):
@@ -40,12 +41,17 @@ class Raised(Exception):
 
 
 class Session:
-    """One program under test: calls go out, plain data comes back, within the time limits."""
+    """One program under test: calls go out, plain data comes back, within the time limits.
 
-    def __init__(self, link: socket.socket, job: dict[str, Any]) -> None:
-        """Have the zygote fork a solver, and wait until it has confined itself."""
-        self.link, self.job = link, job
+    The solver is forked and confines itself while this side does other things; `define` waits.
+    """
+
+    def __init__(self, link: socket.socket) -> None:
+        """Have the zygote fork a solver."""
+        self.link = link
+        self.job: dict[str, Any] = {"cpu_s": START_S, "wall_s": START_S}
         self.start = time.perf_counter()
+        self.incoming = b""
         self.stopped: Stopped | None = None
         self.raised = ""
         solver_end, self.requests = os.pipe()
@@ -83,16 +89,17 @@ class Session:
                 return
 
     def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
+        """Return the next `size` bytes of the answers, keeping what came with them."""
+        while len(self.incoming) < size:
             self._wait(reading=True)
             try:
-                chunk = os.read(self.answers, size - len(data))
+                chunk = os.read(self.answers, plain_data.MAX_BYTES)
             except BlockingIOError:
                 continue
             if not chunk:
                 raise Stopped("died", "")
-            data += chunk
+            self.incoming += chunk
+        data, self.incoming = self.incoming[:size], self.incoming[size:]
         return data
 
     def receive(self) -> bytes:
@@ -106,15 +113,14 @@ class Session:
         """Send one message to the solver."""
         data = struct.pack("I", len(data)) + data
         while data:
-            self._wait(reading=False)
             try:
                 data = data[os.write(self.requests, data[:65536]) :]
             except BlockingIOError:
-                continue
+                self._wait(reading=False)
             except BrokenPipeError:
                 raise Stopped("died", "") from None
 
-    def define(self) -> None:
+    def define(self, job: dict[str, Any]) -> None:
         """Send the program and wait until it is defined. Raises Stopped when that fails."""
         try:
             ready = self.receive()
@@ -122,6 +128,7 @@ class Session:
             raise HarnessError("a solver did not start") from stopped
         if ready != READY:
             raise HarnessError("a solver could not confine itself")
+        self.job, self.start = job, time.perf_counter()
         program = {"program": self.job["program"], "entry_point": self.job["entry_point"]}
         self.send(json.dumps(program).encode("ascii"))
         answer = self.receive()
@@ -160,16 +167,20 @@ class Session:
 
         The status counts only where the solver `died`, and is 0 where it still had to be killed.
         """
-        os.close(self.requests)
-        os.close(self.answers)
+        if died:  # one that still waits for a call then sees the end, and ends
+            os.close(self.requests)
         try:
             self.link.sendall(WAIT if died else KILL)
             return ENDED.unpack(self.link.recv(ENDED.size))
         except (OSError, struct.error) as error:
             raise HarnessError("the zygote is gone") from error
+        finally:
+            os.close(self.answers)
+            if not died:
+                os.close(self.requests)
 
 
-def judge(link: socket.socket, job: dict[str, Any]) -> dict[str, Any]:
+def judge(session: Session, job: dict[str, Any]) -> dict[str, Any]:
     """Run one program against its test. Returns the verdict with its reason and its costs."""
     names: dict[str, Any] = {"__name__": "judge"}
     random.seed(0)
@@ -179,10 +190,9 @@ def judge(link: socket.socket, job: dict[str, Any]) -> dict[str, Any]:
         check = names["check"]
     except Exception as error:
         raise HarnessError(f"the test itself cannot be run: {type(error).__name__}") from error
-    session = Session(link, job)
     names[job["entry_point"]] = session.call
     try:
-        session.define()
+        session.define(job)
         signal.setitimer(signal.ITIMER_REAL, job["wall_s"] + 1)
         check(session.call)
         verdict, reason = "passed", ""

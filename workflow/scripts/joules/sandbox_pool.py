@@ -20,6 +20,7 @@ from joules.humaneval import Problem
 
 VERDICTS = ("passed", "failed", "syntax", "no_code", "timeout", "memory", "crashed")
 JOBS_PER_WORKER = 400
+JOBS_TO_START = 40  # graded while a worker starts, at least
 GRACE_S = 20.0
 _WORKER_FILES = (
     "sandbox_worker.py",
@@ -255,7 +256,8 @@ def run(setup: Setup, jobs: Sequence[Job], workers: int, limits: Limits) -> list
                 worker = setup.worker()
                 index, attempt = waiting.pop()
                 busy[worker] = (index, attempt)
-                _submit(worker, jobs[index], limits)
+                more = len(waiting) >= workers and worker.jobs_done + 1 < JOBS_PER_WORKER
+                _submit(worker, jobs[index], limits, more)
             ready = select.select([worker.output for worker in busy], [], [], 1.0)[0]
             for worker in list(busy):
                 if worker.output not in ready and time.monotonic() < worker.deadline:
@@ -276,6 +278,8 @@ def run(setup: Setup, jobs: Sequence[Job], workers: int, limits: Limits) -> list
                     waiting.append((index, 2))
                     continue
                 verdicts[index] = Verdict(**answer)
+                if worker.jobs_done == JOBS_PER_WORKER - JOBS_TO_START and waiting:
+                    setup.idle.insert(0, _Worker(setup))  # the successor: ready when needed
                 if worker.jobs_done < JOBS_PER_WORKER:
                     setup.idle.append(worker)
                 else:
@@ -286,9 +290,10 @@ def run(setup: Setup, jobs: Sequence[Job], workers: int, limits: Limits) -> list
     return verdicts
 
 
-def _submit(worker: _Worker, job: Job, limits: Limits) -> None:
+def _submit(worker: _Worker, job: Job, limits: Limits, more: bool) -> None:
+    """Send a job; `more` says that another one follows."""
     cpu_s = limits.cpu_s if job.cpu_s is None else job.cpu_s
-    message = {**job.__dict__, "cpu_s": cpu_s, "wall_s": limits.wall_s}
+    message = {**job.__dict__, "cpu_s": cpu_s, "wall_s": limits.wall_s, "more": more}
     with contextlib.suppress(WorkerLost):
         worker.send(message, limits.wall_s + GRACE_S)
 

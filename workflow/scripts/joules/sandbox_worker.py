@@ -10,7 +10,6 @@ Standard library only.
 import array
 import gc
 import importlib
-import importlib.abc
 import importlib.util
 import io
 import json
@@ -34,28 +33,25 @@ from joules import confinement, plain_data, sandbox_judge, seccomp  # noqa: E402
 
 REQUESTS, ANSWERS = 3, 4
 JUDGE_MEMORY_BYTES = 4 << 30
-# What solutions use is imported once, before the forks.
-USUAL_MODULES = (
-    "bisect collections copy datetime decimal functools hashlib heapq itertools math operator "
-    "re statistics string typing"
-)
-
-
-def read_exactly(descriptor: int, size: int) -> bytes | None:
-    """Read `size` bytes, or None at the end of the stream."""
-    data = b""
-    while len(data) < size:
-        chunk = os.read(descriptor, size - len(data))
-        if not chunk:
-            return None
-        data += chunk
-    return data
+# What solutions often use is imported once, before the forks; the rest when a solution asks for it.
+USUAL_MODULES = "bisect collections copy functools heapq itertools math operator re string typing"
 
 
 def read_frame(descriptor: int) -> bytes | None:
-    """Read one length-prefixed message, or None at the end of the stream."""
-    head = read_exactly(descriptor, 4)
-    return None if head is None else read_exactly(descriptor, struct.unpack("I", head)[0])
+    """Read one length-prefixed message, or None at the end of the stream.
+
+    One message is sent at a time, so what comes with its head is its body.
+    """
+    data = b""
+    size = 4
+    while len(data) < size:
+        chunk = os.read(descriptor, 65536)
+        if not chunk:
+            return None
+        data += chunk
+        if len(data) >= 4:
+            size = 4 + struct.unpack("I", data[:4])[0]
+    return data[4:]
 
 
 def write_frame(descriptor: int, data: bytes) -> None:
@@ -73,8 +69,8 @@ def confine(config: dict[str, Any]) -> None:
     seccomp.install(seccomp.starter_filter(os.uname().machine, abi))
 
 
-class NumpyFinder(importlib.abc.MetaPathFinder):
-    """Finds numpy, and no other package of the folder that it lies in."""
+class NumpyFinder:
+    """Finder on the meta path for numpy, and for no other package of the folder it lies in."""
 
     def __init__(self, folder: str) -> None:
         """Keep the folder of the package."""
@@ -135,10 +131,8 @@ def become_solver(
         confinement.enter_ruleset(scope)
     os.closerange(5, 256)
     cpu_s = int(-(-config["cpu_s"] // 1))
-    confinement.set_limits(config["memory_bytes"], cpu_s, inherited["threads"])
+    confinement.set_limits(inherited["limits"] | {resource.RLIMIT_CPU: (cpu_s, cpu_s + 1)})
     inherited["filter"].install()
-    os.environ.clear()
-    sys.argv[:] = [""]
     random.seed(0)
     write_frame(ANSWERS, sandbox_judge.READY)
 
@@ -153,11 +147,7 @@ def run_solver() -> None:
     if request is None:
         return
     job = json.loads(request)
-    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = Silence()  # type: ignore[misc,assignment]
-    sys.stdin = sys.__stdin__ = NoInput()  # type: ignore[misc,assignment]
-    module = types.ModuleType("program")
-    sys.modules["program"] = module
-    sys.modules["__main__"] = types.ModuleType("__main__")
+    module = sys.modules["program"]
     try:
         code = compile(job["program"], "<program>", "exec")
     except Exception as error:
@@ -194,19 +184,30 @@ def describe(error: BaseException) -> bytes:
     return ascii(name)[1:-1].encode("ascii")
 
 
+def prepare_for_solvers() -> None:
+    """Leave what every solver finds: no environment, no streams, an empty program."""
+    os.environ.clear()
+    sys.argv[:] = [""]
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = Silence()  # type: ignore[misc,assignment]
+    sys.stdin = sys.__stdin__ = NoInput()  # type: ignore[misc,assignment]
+    sys.modules["program"] = types.ModuleType("program")
+    sys.modules["__main__"] = types.ModuleType("__main__")
+
+
 def run_zygote(config: dict[str, Any], link: socket.socket) -> None:
     """Fork a solver for each request and end it when told. Sees neither programs nor tests."""
     try:
         inherited = {
             "zygote": os.getpid(),
             "scope": confinement.scope_ruleset(config["landlock_abi"]),
-            "threads": confinement.thread_limit(),
+            "limits": confinement.solver_limits(config["memory_bytes"]),
             "filter": seccomp.SolverFilter(os.uname().machine),
         }
         confine(config)
     except (confinement.CannotConfine, OSError) as problem:
         link.sendall(str(problem).encode())
         return
+    prepare_for_solvers()
     gc.freeze()
     gc.enable()
     link.sendall(sandbox_judge.READY)
@@ -295,15 +296,18 @@ def main() -> None:
     signal.signal(signal.SIGALRM, sandbox_judge.out_of_time)
     gc.freeze()
     gc.enable()
+    session = None
     while (message := read_frame(jobs)) is not None:
         job = json.loads(message)
         try:
-            result = sandbox_judge.judge(link, job)
+            result = sandbox_judge.judge(session or sandbox_judge.Session(link), job)
         except (sandbox_judge.HarnessError, OSError) as problem:
             result = {"id": job["id"], "verdict": "harness_error", "reason": ascii(str(problem))}
         write_frame(results, json.dumps(result).encode("ascii"))
         if result["verdict"] == "harness_error":
             return
+        # A solver confines itself while the next job is on its way, and none waits for nothing.
+        session = sandbox_judge.Session(link) if job["more"] else None
 
 
 def be_first_when_memory_runs_out() -> None:
