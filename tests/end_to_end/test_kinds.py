@@ -18,14 +18,14 @@ KINDS = ["task", "fixed", "control", "quality"]
 STUDY = {
     "problems": 3,
     "kinds": KINDS,
-    "settings": {"max_tokens": 48},
+    "settings": {"max_tokens": "catalogue"},
     "windows": {"preflight_s": 0.1, "idle_s": 0.2, "rest_s": 0},
     "settle": {"limit": 0.02, "seconds": 0.1, "cap_s": 0.3},
 }
 
 
 def with_endless_model(tree: Tree) -> None:
-    """Add a bundled model that never ends an answer to the tree's catalogue."""
+    """Add a bundled model that never ends an answer to the tree's catalogue; limit its answers."""
     file = write_endless(
         CHECKOUT / "data/demo-model/parrot-1m.gguf", tree.folder / "data/demo-model/endless.gguf"
     )
@@ -35,6 +35,7 @@ def with_endless_model(tree: Tree) -> None:
     entry |= {"path": str(file.relative_to(tree.folder)), "bytes": file.stat().st_size}
     entry["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     catalogue["models"]["endless"] = entry
+    catalogue["prompt_styles"]["base"] = {"cut": "stop_strings", "max_tokens": 48}
     path.write_text(yaml.safe_dump(catalogue))
 
 
@@ -68,6 +69,12 @@ def test_each_kind_of_run_is_measured_and_has_its_energy_per_token(finished):
         for runtime in ("ollama", "llama_cpp"):
             assert claims[f"kind.{kind}.endless.{runtime}.energy_j_per_token"]["value"] > 0
     assert claims["fixed.endless.ollama.llama_cpp.n_blocks"]["value"] == 2
+
+
+def test_every_record_names_how_the_model_was_asked_and_its_answers_end(finished):
+    records = (finished.folder / "results/small/records").rglob("[0-9].json")
+    named = {(json.loads(path.read_text())["protocol"]) for path in records}
+    assert named == {"base-unchanged-stop_strings-48"}
 
 
 def test_runs_of_fixed_length_are_of_that_length_and_quality_comes_last(finished):

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from joules import extraction, sandbox
 from joules.errors import UserError
-from joules.extraction import END_TOKENS, MAX_CHARACTERS, code_blocks, first_indented_lines, program
+from joules.extraction import (
+    CUTS,
+    END_TOKENS,
+    MAX_CHARACTERS,
+    STOP_STRINGS,
+    before_stop_string,
+    code_blocks,
+    first_indented_lines,
+    program,
+)
 from joules.humaneval import Problem, problems
 
 ADD = problems()["HumanEval/53"]
@@ -172,6 +181,27 @@ def test_base_rules(sent, text, kept, rule):
 def test_another_style_is_refused():
     with pytest.raises(UserError, match='"base" or "chat"'):
         program("fim", "", ADD, "")
+
+
+def test_the_catalogue_says_where_an_answer_of_a_base_model_ends():
+    text = "    return 1\n# a comment\n\n    # lost\nprint(add(1, 2))\n"
+    kept = {cut: program("base", "p\n", ADD, text, cut).program for cut in CUTS["base"]}
+    assert kept == {
+        "column_0": "p\n    return 1\n",
+        "stop_strings": "p\n    return 1\n# a comment\n\n    # lost",
+    }
+    assert program("base", "p\n", ADD, text) == program("base", "p\n", ADD, text, "column_0")
+    for style, cut in (("base", "closing_fence"), ("chat", "column_0")):
+        with pytest.raises(UserError, match=rf"{cut}.*Expected: {CUTS[style][0]}.*models\.yaml"):
+            program(style, "p\n", ADD, text, cut)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.lists(st.sampled_from([*STOP_STRINGS, "x", "\n", " "]), max_size=9).map("".join))
+def test_nothing_is_kept_from_the_first_stop_string_on(text):
+    kept = before_stop_string(text)
+    assert text.startswith(kept) and not any(stop in kept for stop in STOP_STRINGS)
+    assert kept == text or text[len(kept) :].startswith(STOP_STRINGS)
 
 
 @pytest.mark.parametrize("token", END_TOKENS)

@@ -117,6 +117,16 @@ def test_prompts_that_do_not_belong_to_the_record_are_refused(task_id, change, m
         grading.grade_record(record({task_id: "    pass\n"}), rows, problems(), 1)
 
 
+def test_an_answer_ends_where_its_prompt_says():
+    answer = "    z = x + y\n# z is the sum\n    return z\n"
+    for cut, verdict in (("column_0", "failed"), ("stop_strings", "passed"), (None, "failed")):
+        rows = prompt_rows()
+        if cut:
+            rows["HumanEval/53"]["cut"] = cut
+        graded = grading.grade_record(record({"HumanEval/53": answer}), rows, problems(), 1)
+        assert graded["tasks"][0]["verdict"] == verdict
+
+
 def test_prompts_are_read_without_the_rows_of_the_warm_up(tmp_path):
     path = tmp_path / "prompts.jsonl"
     rows = [{"role": "model"}, *prompt_rows().values(), {"role": "settle", "task_id": "settle/1"}]

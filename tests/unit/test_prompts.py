@@ -101,5 +101,11 @@ def test_the_flush_prompt_is_one_token_that_no_prompt_begins_with():
 
 
 def test_protocol_names_tell_how_prompts_were_made():
-    assert prompts.protocol_name({"prompt_style": "base", "newline": "strip"}) == "base-strip"
-    assert prompts.protocol_name(CHAT) == "chat-prefill"
+    base = {"prompt_style": "base", "newline": "strip", "cut": "column_0"}
+    assert prompts.protocol_name(base, 768) == "base-strip-column_0-768"
+    assert prompts.protocol_name({**base, "cut": "stop_strings"}, 768) == (
+        "base-strip-stop_strings-768"
+    )
+    assert prompts.protocol_name({**CHAT, "cut": "closing_fence"}, 1024) == (
+        "chat-prefill-closing_fence-1024"
+    )

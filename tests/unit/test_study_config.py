@@ -55,6 +55,13 @@ def test_another_number_of_blocks_leaves_the_rest_of_the_plan():
     assert study.runs(7)[: len(study.runs())] == study.runs()
 
 
+def test_the_limit_of_an_answer_is_the_study_s_or_that_of_the_prompt_style(tmp_path):
+    for text, limits in (("{max_tokens: 48}", (48, 48)), ("{max_tokens: catalogue}", (768, 1024))):
+        study = load_study(laid(tmp_path, f"settings: {text}"))
+        models = ("parrot-1m", "qwen2.5-coder-7b-instruct")
+        assert tuple(map(study.max_tokens, models)) == limits
+
+
 def test_a_runtime_s_facts_are_looked_for_where_the_workflow_puts_them():
     study = load_study()
     found = [str(study.provided(name).relative_to(CHECKOUT)) for name in study.config["runtimes"]]

@@ -33,7 +33,9 @@ def explained() -> set[str]:
 def test_every_key_of_config_and_catalogue_is_explained() -> None:
     names = {key for cell in explained() for key in re.findall(r"`([^`]+)`", cell)}
     config = set(keys_of(schema("config"))) - {"runtime_options", "campaign"}
-    catalogue = set(keys_of(schema("models")["properties"]["models"]["additionalProperties"]))
+    models = schema("models")["properties"]
+    catalogue = set(keys_of(models["models"]["additionalProperties"]))
+    catalogue |= {f"prompt_styles.{key}" for key in keys_of(models["prompt_styles"])}
     default = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     options = {
         f"runtime_options.{runtime}.{option}"

@@ -77,6 +77,7 @@ if not ARCHIVED:
     catalogue = yaml.safe_load(Path("config/models.yaml").read_text())
     validate(catalogue, schema="../schemas/models.schema.yaml")
     CATALOGUE = catalogue["models"]
+    STYLES = catalogue["prompt_styles"]
     check_names()
 
 PLAN = {key: config[key] for key in ("models", "runtimes", "kinds", "blocks", "seed")}
@@ -158,7 +159,15 @@ def prompting_of_model(wildcards):
     """Return what decides a model's prompts, from its catalogue entry."""
     entry = CATALOGUE[wildcards.model]
     keys = ("sha256", "prompt_style", "newline", "chat_template", "never_ends")
-    return {key: entry[key] for key in keys if key in entry}
+    chosen = {key: entry[key] for key in keys if key in entry}
+    return {**chosen, "cut": STYLES[entry["prompt_style"]]["cut"]}
+
+
+def max_tokens_of(wildcards):
+    """Return the most tokens of an answer: the study's, or those of the model's prompt style."""
+    asked = config["settings"]["max_tokens"]
+    style = CATALOGUE[wildcards.model]["prompt_style"]
+    return STYLES[style]["max_tokens"] if asked == "catalogue" else asked
 
 
 def warming(wildcards):

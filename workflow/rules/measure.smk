@@ -21,7 +21,7 @@ rule write_prompts:
         problems=lookup("problems", within=config),
         seed=lookup("seed", within=config),
         context_length=lookup("settings/context_length", within=config),
-        max_tokens=lookup("settings/max_tokens", within=config),
+        max_tokens=max_tokens_of,
     script:
         "../scripts/write_prompts.py"
 

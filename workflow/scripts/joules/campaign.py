@@ -74,14 +74,19 @@ def end_with_workflow() -> None:
     threading.Thread(target=watch, name="end-with-workflow", daemon=True).start()
 
 
-def settings_of(config: Mapping[str, Any], kind: str, never_ends: bool = False) -> Settings:
+def settings_of(
+    config: Mapping[str, Any], kind: str, facts: Mapping[str, Any] | None = None
+) -> Settings:
     """Return the settings of a study for runs of one kind; `auto` threads become a number.
 
-    A model that `never_ends` has no end of text to ignore, so that no runtime is told to.
+    `facts`, of the model, are those of its prompts file: the most tokens of an answer, and whether
+    it `never_ends`: then there is no end of text to ignore, so that no runtime is told to.
     """
-    values = dict(config)
+    facts = facts or {}
+    values = dict(config) | {"max_tokens": facts.get("max_tokens", config["max_tokens"])}
     values["threads"] = environment.threads_of(values["threads"])
-    return Settings(**values, ignore_eos=kind == "fixed" and not never_ends)
+    ignore_eos = kind == "fixed" and not facts.get("never_ends", False)
+    return Settings(**values, ignore_eos=ignore_eos)
 
 
 def check_require(name: str, required: Sequence[str], settings: Settings) -> None:
@@ -256,8 +261,7 @@ def measure(
     end_with_workflow()
     refuse_hidden_settings()
     results = record_file.parents[4]
-    never_ends = model_facts(rows).get("never_ends", False)
-    settings = settings_of(config["settings"], run.kind, never_ends)
+    settings = settings_of(config["settings"], run.kind, model_facts(rows))
     check_require(run.runtime, config["require"], settings)
     check_agreement(results / "agreement" / f"{run.model}.json", run.runtime, settings)
     with lock.measuring(report):

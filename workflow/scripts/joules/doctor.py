@@ -188,7 +188,7 @@ def runtime(study: Study, name: str) -> Iterator[Finding]:
         catalogue = study.catalogue["models"]
         endless = all(catalogue.get(m, {}).get("never_ends") for m in study.config["models"])
         for kind in study.config["kinds"]:
-            settings = settings_of(study.config["settings"], kind, endless)
+            settings = settings_of(study.config["settings"], kind, {"never_ends": endless})
             check_require(name, study.config["require"], settings)
     except (UserError, ImportError) as error:
         yield Finding("blocks", what, str(error))

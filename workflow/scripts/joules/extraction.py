@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from joules.errors import UserError
 from joules.humaneval import Problem
 
+# Where an answer ends, by prompt style; the first is the default. `column_0`: before the first
+# line that starts there. `closing_fence`: with the code block; see `_from_answer`.
+CUTS = {"base": ("column_0", "stop_strings"), "chat": ("closing_fence",)}
 MAX_CHARACTERS = 65536
 MAX_BLOCKS = 64
 MAX_STARTS = 32
@@ -35,6 +38,17 @@ END_TOKENS = (
 )
 OTHER_LANGUAGES = frozenset(
     ("bash", "sh", "shell", "console", "text", "txt", "json", "plaintext", "output")
+)
+# Where EvalPlus 0.3.1 ends a base model's answer (evalplus/gen/util, evalplus/provider/utility.py).
+STOP_STRINGS = (
+    "\nif __name__",
+    "\ndef main(",
+    "\nprint(",
+    "\ndef ",
+    "\nclass ",
+    "\nimport ",
+    "\nfrom ",
+    "\nassert ",
 )
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^\s`~]*)")
 _CODE_LINE = re.compile(r"(?:from|import|def|class|async def)\s+\w|@\w")
@@ -85,15 +99,21 @@ def _parse(source: str) -> ast.Module | None:
         return None
 
 
-def program(style: str, prompt_text: str, problem: Problem, text: str) -> Extraction:
+def program(style: str, prompt_text: str, problem: Problem, text: str, cut: str = "") -> Extraction:
     """Return the program in `text`, which a model returned for `prompt_text`.
 
     `style` is "base" (`text` continues `prompt_text`) or "chat" (`text` is an answer; where
-    `prompt_text` opened a code block, the answer starts inside it). Never raises for any text;
-    raises UserError for another style.
+    `prompt_text` opened a code block, the answer starts inside it). `cut` says where the answer
+    ends, by default the style's first choice in `CUTS`. Never raises for any text; raises
+    UserError for another style or cut.
     """
-    if style not in ("base", "chat"):
+    if style not in CUTS:
         raise UserError(f'The prompt style is {style!r}. It should be "base" or "chat".')
+    if cut and cut not in CUTS[style]:
+        raise UserError(
+            f"The cut of prompt style {style} is {cut!r}. Expected: {' or '.join(CUTS[style])}. "
+            "Correct `prompt_styles` in config/models.yaml."
+        )
     rules = []
     if len(text) > MAX_CHARACTERS:
         text = text[:MAX_CHARACTERS]
@@ -101,7 +121,10 @@ def program(style: str, prompt_text: str, problem: Problem, text: str) -> Extrac
     if style == "chat":
         return _from_answer(_opened_block(prompt_text) + text, problem, rules)
     text = _cut_end_token(text, rules)
-    kept = first_indented_lines(text, prompt_text.endswith("\n"))
+    if cut == "stop_strings":
+        kept = before_stop_string(text)
+    else:
+        kept = first_indented_lines(text, prompt_text.endswith("\n"))
     if not kept.strip():
         return Extraction(None, "empty").after(rules)
     return Extraction(prompt_text + kept, "base" if kept == text else "base_cut").after(rules)
@@ -118,6 +141,11 @@ def first_indented_lines(text: str, at_line_start: bool = True) -> str:
         if line.strip() and not line[0].isspace() and not continues:
             return "".join(kept + "\n" for kept in lines[:number])
     return text
+
+
+def before_stop_string(text: str) -> str:
+    """Return `text` up to the first of `STOP_STRINGS`."""
+    return text[: min((p for stop in STOP_STRINGS if (p := text.find(stop)) >= 0), default=None)]
 
 
 def _cut_end_token(text: str, rules: list[str]) -> str:

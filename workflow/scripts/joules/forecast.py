@@ -230,7 +230,7 @@ def report(
         (
             "",
             f"at most {significant(whole[LIMIT] / 3600, 2)} h, if every answer ran to "
-            f"{config['settings']['max_tokens']} tokens and nothing settled; "
+            f"{max(map(study.max_tokens, config['models']))} tokens and nothing settled; "
             "invalid runs, which are repeated, come on top, and so do downloads",
         ),
         (

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from joules import extraction, humaneval, lock, sandbox
+from joules import humaneval, lock, sandbox
 from joules.errors import UserError
 from joules.files import write_atomic
 from joules.humaneval import Problem
@@ -39,6 +39,8 @@ def grade_record(
     must pass and the second must not, or nothing is counted. Raises UserError for that, for a task
     without a prompt or problem, and as `sandbox.grade` does.
     """
+    from joules import extraction  # slow to load, and samples need none
+
     extractions = []
     jobs = []
     for task in record["tasks"]:
@@ -47,7 +49,8 @@ def grade_record(
         problem = problems[task_id]
         # A chat prompt ends with an opened code block; the answer is read with it in front.
         answer = prompt["prefill"] + task["completion"]
-        found = extraction.program(prompt["style"], prompt["text"], problem, answer)
+        cut = prompt.get("cut", "")  # prompts of before there was a choice have none
+        found = extraction.program(prompt["style"], prompt["text"], problem, answer, cut)
         extractions.append(found)
         jobs.append(sandbox.Job.of(problem, found.program))
     gates = _gates([problems[task["task_id"]] for task in record["tasks"]])

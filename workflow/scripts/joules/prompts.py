@@ -1,8 +1,9 @@
 """The literal prompt text per model and problem, made once and sent raw to every runtime.
 
-The first row of a prompts file has the role `model`: what is known of the model file. Every other
-row: `task_id`, `role` (`problem`, `settle`, `flush`), `in_subset`, `style`, `protocol`, `prefill`,
-`text`, `sha256` (of the text), `token_ids`, `token_ids_sha256`.
+The first row of a prompts file has the role `model`: what is known of the model file, and the most
+tokens of an answer. Every other row: `task_id`, `role` (`problem`, `settle`, `flush`), `in_subset`,
+`style`, `cut`, `protocol`, `prefill`, `text`, `sha256` (of the text), `token_ids`,
+`token_ids_sha256`.
 """
 
 import hashlib
@@ -29,11 +30,15 @@ NEWLINE_RULES = {
 }
 
 
-def protocol_name(entry: Mapping[str, Any]) -> str:
-    """Return the name under which prompts of this catalogue entry are made and answers are cut."""
-    if entry["prompt_style"] == "base":
-        return f"base-{entry['newline']}"
-    return "chat-prefill"
+def protocol_name(entry: Mapping[str, Any], max_tokens: int) -> str:
+    """Return the name of how a model is asked and its answers are cut: each choice in turn.
+
+    The style, what is done with white space around a problem (chat: that the answer is opened),
+    where the answer is cut, and the most tokens that it may have. `entry` is a catalogue entry
+    with the `cut` of its style.
+    """
+    made = entry["newline"] if entry["prompt_style"] == "base" else "prefill"
+    return f"{entry['prompt_style']}-{made}-{entry['cut']}-{max_tokens}"
 
 
 def render_chat(template: str, problem: str, bos: str, eos: str, adds_bos: bool) -> str:
@@ -150,7 +155,13 @@ def hash_ids(token_ids: Sequence[int]) -> str:
 
 
 def row(
-    task_id: str, role: str, in_subset: bool, entry: Mapping[str, Any], text: str, ids: list[int]
+    task_id: str,
+    role: str,
+    in_subset: bool,
+    entry: Mapping[str, Any],
+    protocol: str,
+    text: str,
+    ids: list[int],
 ) -> dict[str, Any]:
     """Return one row of the prompts file."""
     return {
@@ -158,7 +169,8 @@ def row(
         "role": role,
         "in_subset": in_subset,
         "style": entry["prompt_style"],
-        "protocol": protocol_name(entry),
+        "cut": entry["cut"],
+        "protocol": protocol,
         "prefill": PREFILL if entry["prompt_style"] == "chat" else "",
         "text": text,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -206,11 +218,13 @@ def make_rows(
     first = {each[1 if facts.get("add_bos") and len(each) > 1 else 0] for each in ids.values()}
     flush = flush_text(plain, first)
     chosen = subset(problems, wanted, seed)
-    rows = [
+    protocol = protocol_name(entry, max_tokens)
+    rows: list[dict[str, Any]] = [
         {
             "task_id": "model",
             "role": "model",
-            "protocol": protocol_name(entry),
+            "protocol": protocol,
+            "max_tokens": max_tokens,
             "file_sha256": sha256_of(model),
             "parameters": facts["parameters"],
             "quantization": facts["quantization"],
@@ -218,11 +232,12 @@ def make_rows(
         }
     ]
     rows += [
-        row(task_id, "problem", task_id in chosen, entry, texts[task_id], ids[task_id])
+        row(task_id, "problem", task_id in chosen, entry, protocol, texts[task_id], ids[task_id])
         for task_id in problems
     ]
-    rows += [row(name, "settle", False, entry, texts[name], ids[name]) for name in settle]
-    rows.append(row("flush", "flush", False, entry, flush, tokenize(model, [flush])[0]))
+    rows += [row(name, "settle", False, entry, protocol, texts[name], ids[name]) for name in settle]
+    flush_ids = tokenize(model, [flush])[0]
+    rows.append(row("flush", "flush", False, entry, protocol, flush, flush_ids))
     return rows
 
 

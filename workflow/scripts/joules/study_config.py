@@ -12,7 +12,7 @@ from zlib import crc32
 
 from joules.download import MARGIN_BYTES, MARGIN_SHARE
 from joules.errors import UserError
-from joules.models import REPOSITORY
+from joules.models import REPOSITORY, lookup
 from joules.schedule import Run, plan
 
 UNPACKED_SHARE = 4.0  # of a release's archive, for it and what comes out of it
@@ -41,6 +41,14 @@ class Study:
     def model_file(self, model: str) -> Path:
         """Return where the checked file of a model lies once it was fetched."""
         return self.root / "resources/models" / f"{model}.gguf"
+
+    def max_tokens(self, model: str) -> int:
+        """Return the most tokens of a model's answers (as in common.smk)."""
+        asked = self.config["settings"]["max_tokens"]
+        if asked != "catalogue":
+            return int(asked)
+        style = lookup(self.catalogue, model)["prompt_style"]
+        return int(self.catalogue["prompt_styles"][style]["max_tokens"])
 
     def record(self, run: Run) -> Path:
         """Return where the record of a run lies once it was measured."""

@@ -124,12 +124,12 @@ def tasks_of(config: Mapping[str, Any], kind: str) -> int:
 def cells_of(study: Study) -> dict[tuple[str, str], Cell]:
     """Return the speed of each model on each runtime; a warm-up of other settings is not used."""
     config = study.config
-    asked = dataclasses.asdict(settings_of(config["settings"], "task"))
-    most = config["settings"]["max_tokens"]
     states = [model_state(study, n, lookup(study.catalogue, n)) for n in config["models"]]
     largest = max((each.file_bytes or 0 for each in states), default=0) or UNKNOWN_MODEL_BYTES
     cells = {}
     for state in states:
+        most = study.max_tokens(state.name)
+        asked = dataclasses.asdict(settings_of(config["settings"], "task", {"max_tokens": most}))
         for runtime in config["runtimes"]:
             file = study.results / "warm_up" / state.name / f"{runtime}.json"
             warm_up = read_json(file) if file.exists() else {}

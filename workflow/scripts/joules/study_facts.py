@@ -85,6 +85,12 @@ def _runtime_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def asked_of(setting: str, records: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the value of a setting in all records; where models differ, the values in words."""
+    values = {record["settings"][setting]: None for record in records}
+    return next(iter(values)) if len(values) == 1 else " or ".join(map(str, values))
+
+
 def settings_held(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return one entry per setting: what was asked, and how each runtime held it.
 
@@ -92,7 +98,7 @@ def settings_held(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     setting, or another fixed value; `unobservable`: it was told, and shows nothing.
     """
     found = []
-    for setting, asked in sorted(records[0]["settings"].items()):
+    for setting in sorted(records[0]["settings"]):
         by_runtime = {}
         for record in records:
             runtime = record["runtime"]
@@ -103,6 +109,7 @@ def settings_held(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             else:
                 how = "unobservable"
             by_runtime[runtime["name"]] = how
+        asked = asked_of(setting, records)
         found.append({"setting": setting, "asked": asked, "runtimes": by_runtime})
     return found
 
@@ -164,8 +171,8 @@ def study_facts(
             "source": "; ".join(f"{name}: {words}" for name, words in CONTESTED.items()),
         },
         "machine": machine_facts(first),
-        "settings": dict(first["settings"]),
-        "max_tokens": first["settings"]["max_tokens"],
+        "settings": {setting: asked_of(setting, records) for setting in first["settings"]},
+        "max_tokens": asked_of("max_tokens", records),
         "software": packages,
         "measured_on": min(record["windows"][0]["start_wall"] for record in records)[:10],
         "confidence": 1 - ALPHA,

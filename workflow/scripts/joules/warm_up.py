@@ -40,9 +40,9 @@ def warm_up(
     the runtime cannot hold.
     """
     end_with_workflow()
-    settings = settings_of(config["settings"], "task")
-    check_require(runtime_name, config["require"], settings)
     facts, prompts = model_facts(rows), study_prompts(rows, "task")
+    settings = settings_of(config["settings"], "task", facts)
+    check_require(runtime_name, config["require"], settings)
     runtime = runtime_of(runtime_name, config["options"], provided, log_file)
     answers: list[dict[str, Any]] = []
     with measuring(report), runtime:
