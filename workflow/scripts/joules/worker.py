@@ -14,6 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+# Special tokens that end a text for llama.cpp, by their text, whether or not the file names one of
+# them as its end. Source: llama.cpp's src/llama-vocab.cpp at the version of llama-cpp-python.
+ENDS_OF_TEXT = (
+    *("<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|end|>", "<|eot_id|>", "<|eom_id|>"),
+    *("<end_of_turn>", "<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "</s>", "<eos>"),
+    *("<|return|>", "<|call|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
+)
+
 
 def hash_of(libraries: Iterable[Path]) -> str:
     """Return one SHA-256 of the contents of all these files, links followed, in order of path."""
