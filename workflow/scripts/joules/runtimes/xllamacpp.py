@@ -1,0 +1,106 @@
+"""xllamacpp: llama.cpp's server as a library, in a worker process of its own.
+
+Requests are handed to the server inside the process; it opens an HTTP port on the loopback
+interface all the same, which nothing here uses. The wheel is built for CPUs with AVX2, newer
+instructions are not used (2026.10.11549).
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from joules import llama_cpp_server
+from joules.in_process import InProcess
+from joules.worker import hash_of
+
+FINISH_REASONS = {"stop": "eos", "length": "limit"}
+MILLISECOND = 1e-3
+
+
+class Runtime(InProcess):
+    """xllamacpp in a worker process; see `joules.runtimes.Runtime`."""
+
+    LABEL = "xllamacpp"
+    PACKAGE = "xllamacpp"
+
+    def settings_in_force(self) -> dict[str, Any]:
+        """Return what llama.cpp's log shows."""
+        return llama_cpp_server.in_force(self._log.read_text(errors="replace"))
+
+
+class Worker:
+    """One loaded model; see `joules.in_process.InProcess`."""
+
+    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+        import xllamacpp
+
+        flash = xllamacpp.llama_flash_attn_type
+        wanted = xllamacpp.CommonParams()
+        wanted.model.path = model
+        wanted.n_ctx = settings["context_length"]
+        wanted.n_batch = settings["batch_size"]
+        wanted.n_ubatch = settings["micro_batch_size"]
+        wanted.cpuparams.n_threads = settings["threads"]
+        wanted.cpuparams_batch.n_threads = settings["threads"]
+        wanted.n_gpu_layers = settings["gpu_layers"]
+        wanted.flash_attn_type = (
+            flash.LLAMA_FLASH_ATTN_TYPE_ENABLED
+            if settings["flash_attention"]
+            else flash.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        wanted.sampling.seed = settings["seed"]
+        wanted.cache_prompt = settings["prompt_cache"]
+        wanted.cache_type_k = wanted.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F16
+        wanted.cache_ram_mib = 0
+        wanted.cache_idle_slots = False
+        wanted.n_parallel = 1
+        wanted.ctx_shift = False
+        wanted.fit_params = False  # else context and batches are changed to fit the memory
+        wanted.offline = True
+        wanted.ui = False
+        wanted.endpoint_props = False
+        wanted.hostnames = ["127.0.0.1"]
+        wanted.port = 0
+        wanted.n_threads_http = 1
+        wanted.verbosity = 4  # the settings in force stand in the log
+        self.request = llama_cpp_server.sampling(settings)
+        self.server = xllamacpp.Server(wanted)
+
+    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> dict[str, Any]:
+        """Answer one prompt greedily; the library counts the end of text."""
+        start = time.perf_counter()
+        answer = self.server.handle_completions(
+            self.request | {"prompt": text, "max_tokens": limit}
+        )
+        wall_s = time.perf_counter() - start
+        if "choices" not in answer:
+            raise ValueError(str(answer))
+        choice, usage = answer["choices"][0], answer["usage"]
+        prefill_s = answer["timings"]["prompt_ms"] * MILLISECOND
+        return {
+            "text": choice["text"],
+            "prompt_tokens": usage["prompt_tokens"],
+            "generated_tokens": usage["completion_tokens"],
+            "prefill_s": prefill_s,
+            "decode_s": max(0.0, wall_s - prefill_s),
+            "finish_reason": FINISH_REASONS[choice["finish_reason"]],
+        }
+
+    def in_force(self) -> dict[str, Any]:
+        """Return nothing: the library shows its settings in the log alone."""
+        return {}
+
+    @staticmethod
+    def facts() -> dict[str, Any]:
+        """Return llama.cpp's commit, where the build knows it, SIMD line and libraries' hash."""
+        import xllamacpp
+
+        commit = xllamacpp.BUILD_INFO["commit"]
+        package = Path(xllamacpp.__file__).parent
+        libraries = [*package.glob("*.so"), *package.parent.glob("xllamacpp.libs/*")]
+        return {
+            "llama_cpp_commit": None if commit == "unknown" else commit,
+            "simd": xllamacpp.get_system_info().strip(" |"),
+            "libraries_sha256": hash_of(libraries),
+        }
