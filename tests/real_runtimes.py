@@ -19,9 +19,12 @@ MODELS = CHECKOUT / "data/demo-model"
 
 @functools.cache
 def options_of(name: str) -> dict[str, Any]:
-    """Return a runtime's options in the default study, with the facts of its `provide`."""
-    config = yaml.safe_load((CHECKOUT / "config/config.yaml").read_text(encoding="utf-8"))
-    options = config["runtime_options"][name]
+    """Return a runtime's options in the studies of this repository, with its `provide`'s facts."""
+    known: dict[str, Any] = {}
+    for study in ("config.yaml", "runtimes.yaml"):
+        config = yaml.safe_load((CHECKOUT / "config" / study).read_text(encoding="utf-8"))
+        known |= config.get("runtime_options", {})
+    options = known[name]
     variant = "-".join(filter(None, [options["version"], options.get("from")]))
     folder = CHECKOUT / "resources/runtimes" / name / variant
     return {**options, "provided": load(name).provide(options, folder)}
