@@ -1,0 +1,162 @@
+"""Any server with OpenAI's `/v1/completions`: vLLM, SGLang, LM Studio, TGI, llama.cpp's and others.
+
+It is started by the command of the options, or runs already at their address. Only what all such
+servers know is sent: the raw prompt, `max_tokens`, `temperature` and `seed`; what one of them needs
+beside that stands under `extra`. Nothing in the protocol shows the settings in force, so none that
+the command sets is taken as held; nor does it show the weights behind an address. Prompt counts,
+which every warm-up and run compares, show a template or a token that the server adds.
+
+In command and `extra`, `{model}`, `{port}` and the names of `Settings`, such as `{threads}`, stand
+for their values.
+
+Source: OpenAI, API reference, Completions (legacy). `timings` is an addition of llama.cpp's server;
+without it the time to the first token is not known.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from joules import environments, processes
+from joules.errors import UserError
+from joules.files import sha256_of
+from joules.http_server import HttpServer
+from joules.runtimes import (
+    Completion,
+    Model,
+    Prompt,
+    Settings,
+    check_fits,
+    check_held,
+    check_options,
+)
+
+COMPLETIONS = "/v1/completions"
+FINISH_REASONS = {"stop": "eos", "length": "limit"}
+MILLISECOND = 1e-3
+
+
+class Runtime(HttpServer):
+    """A server that speaks OpenAI's protocol; see `joules.runtimes.Runtime`."""
+
+    LABEL = "OpenAI-compatible server"
+    OPTIONS = ("version", "command", "url", "model", "extra")
+    CANNOT_HOLD = frozenset(
+        (
+            *("context_length", "threads", "batch_size", "micro_batch_size", "flash_attention"),
+            *("gpu_layers", "ignore_eos", "prompt_cache"),
+        )
+    )
+
+    @classmethod
+    def provide(cls, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Check that the options name one server; return what is known of it."""
+        check_options(cls.name(), options, cls.OPTIONS)
+        command, url = options.get("command") or [], options.get("url") or ""
+        if bool(command) == bool(url):
+            raise UserError(
+                f"runtime_options.openai_server has command {command!r} and url {url!r}; expected "
+                "one of them: the command that starts a server, or the address of one that runs."
+            )
+        parts = Path(command[0]).parts if command else ()
+        if parts[:1] == (".venvs",):  # another runtime's server
+            environments.make(parts[1])
+        program = shutil.which(command[0]) if command else ""
+        if program is None:
+            raise UserError(
+                f"runtime_options.openai_server.command starts {command[0]!r}, which is not there. "
+                "Expected a program. Install it, or correct its path."
+            )
+        asked = json.dumps([command, url, options.get("extra") or {}], sort_keys=True)
+        return {
+            "version": options["version"],
+            "options_sha256": hashlib.sha256(asked.encode()).hexdigest(),
+            "program_sha256": sha256_of(program) if program else None,
+            "weights": "the model's file" if "{model}" in " ".join(command) else "not checked",
+            "simd": "not shown by the server",
+        }
+
+    def start(self, model: Model, settings: Settings) -> None:
+        """Start the server, or connect to the one that runs."""
+        check_held(self, settings)
+        self._model, self._settings = model.name, settings
+        port = processes.free_port()
+        self._values = dataclasses.asdict(settings) | {
+            "model": str(model.path.absolute()),
+            "port": port,
+            "flash_attention": "on" if settings.flash_attention else "off",
+        }
+        self._extra = self._filled(self._options.get("extra") or {})
+        if command := self._options.get("command"):
+            self._start_server([str(self._filled(part)) for part in command], port)
+        else:
+            self._connect(self._options["url"].rstrip("/").removesuffix("/v1"))
+
+    def complete(self, prompt: Prompt, max_tokens: int | None = None) -> Completion:
+        """Answer one prompt; see `joules.runtimes.Runtime`."""
+        limit = self._settings.max_tokens if max_tokens is None else max_tokens
+        check_fits(len(prompt.token_ids), limit, self._settings)
+        request = self._request(prompt.text, limit)
+        start = time.perf_counter()
+        answer = self._post(COMPLETIONS, request)
+        wall_s = time.perf_counter() - start
+        try:
+            choice, usage = answer["choices"][0], answer["usage"]
+            text, reason = str(choice["text"]), FINISH_REASONS[choice["finish_reason"]]
+            counts = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+        except (KeyError, IndexError, TypeError) as error:
+            raise UserError(
+                f"{self.LABEL} answered {self._model} with {str(answer)[:300]}; expected text, "
+                "`finish_reason` stop or length, and both token counts under `usage`. Without "
+                "them energy per token cannot be told. See the server's documentation."
+            ) from error
+        shown = answer.get("timings", {}).get("prompt_ms")
+        prefill_s = None if shown is None else float(shown) * MILLISECOND
+        return Completion(
+            text=text,
+            prompt_tokens=counts[0],
+            generated_tokens=counts[1],
+            prefill_s=prefill_s,
+            decode_s=max(0.0, wall_s - (prefill_s or 0.0)),
+            finish_reason=reason,
+        )
+
+    def settings_in_force(self) -> dict[str, Any]:
+        """Return nothing: the protocol shows no setting."""
+        return {}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of options and program."""
+        return dict(self._provided)
+
+    def _request(self, text: str, limit: int) -> dict[str, Any]:
+        return {
+            "model": self._options.get("model") or self._model,
+            "prompt": text,
+            "max_tokens": limit,
+            "temperature": self._settings.temperature,
+            "seed": self._settings.seed,
+            "stream": False,
+            **self._extra,
+        }
+
+    def _ask_if_up(self) -> int:
+        """Ask for one token: servers list their models before the weights are loaded."""
+        return int(self._client.post(COMPLETIONS, json=self._request("#", 1)).status_code)
+
+    def _filled(self, part: Any) -> Any:
+        """Return a part of the options with the values of this run in the place of their names."""
+        if isinstance(part, Mapping):
+            return {key: self._filled(value) for key, value in part.items()}
+        if not isinstance(part, str):
+            return part
+        for name, value in self._values.items():
+            if part == f"{{{name}}}":
+                return value
+            part = part.replace(f"{{{name}}}", str(value))
+        return part
