@@ -358,6 +358,25 @@ def test_a_panel_of_many_ratios_says_its_number_of_blocks(large):
     assert titles and all("(n = 2)" in " ".join(title.split()) for title in titles)
 
 
+def test_long_labels_leave_a_panel_of_ratios_at_least_half_of_its_figure(large):
+    one = large["comparisons"].query("model == model.iloc[0]")
+    figure = drawn("ratios", large | {"comparisons": one})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_position().width > 0.5
+
+
+def test_no_trace_leaves_its_panel(small):
+    trace = small["trace"].copy()
+    parts = [name for name in trace if name.endswith("power_w")]
+    last = trace["runtime"] == sorted(set(trace["runtime"]))[-1]
+    trace.loc[last, parts] *= 7  # far above the runtime of the first panel
+    figure = drawn("power_over_time", small | {"trace": trace})
+    for axes in figure.axes:
+        highest = max(max(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) > 2)
+        assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] >= highest
+
+
 def test_the_band_is_the_margin_of_equivalence(small):
     axes = drawn("ratios", small).axes[0]
     band = axes.patches[0].get_window_extent().transformed(axes.transData.inverted())

@@ -205,7 +205,7 @@ def power_over_time(
         for part in parts:
             _, color, line = PARTS[part]
             axes.plot(seen["time_s"], seen[part], color=color, linestyle=line, linewidth=1.1)
-        axes.set_ylim(bottom=0)
+    panels[0].set_ylim(0, 1.05 * own[parts].max().max())  # the panels share it
     used = [name for name in WINDOWS if name in set(windows["window"])]
     lines = {PARTS[part][0]: PARTS[part][1:] for part in parts}
     name_windows(figure, used, alpha=0.28, lines=lines)

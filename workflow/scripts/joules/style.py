@@ -183,11 +183,15 @@ def grid_of_panels(
     columns: int = 2,
     legend: bool = False,
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with one panel per title, all with the same labelled rows; inches."""
+    """Return a figure with one panel per title, all with the same labelled rows; inches.
+
+    It is one column wide where there is one panel and its labels leave half of that to it.
+    """
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
-    width = DOUBLE_COLUMN if columns > 1 else SINGLE_COLUMN
     label_width = 0.2 + LETTER_WIDTH * max(map(len, row_labels))
+    narrow = columns == 1 and label_width < SINGLE_COLUMN / 2
+    width = SINGLE_COLUMN if narrow else DOUBLE_COLUMN
     size = 9 if columns <= 2 else 8
     headings = [wrapped(title, size, (width - label_width) / columns - 0.1) for title in titles]
     lines = 1 + max(heading.count("\n") for heading in headings)
