@@ -421,6 +421,31 @@ def test_the_pdf_is_dated_by_the_data(built: list[Path]) -> None:
     assert b"D:20261125" in (built[0] / "article.pdf").read_bytes()
 
 
+def pages_of(folder: Path, tables: int, rows: int) -> int:
+    """Return the number of pages of a PDF with tables of two columns."""
+    for name in ("article", "figures"):
+        (folder / name).mkdir(parents=True)
+    lines = "".join(f"| name {number} | value |\n" for number in range(rows))
+    table = f"| Name | Value |\n|:---|:---|\n{lines}\n: A table.\n\n"
+    article = folder / "article" / "article.md"
+    header = "---\ntitle: T\ndate: 25/11/2026\n---\n\n## Appendix\n\n"
+    article.write_text(header + table * tables)
+    Figure(figsize=(7, 2)).savefig(folder / "figures/cover.pdf")
+    write_json(folder / "claims.json", {"claims": {}})
+    write_runs(folder / "runs.csv", make_claims())
+    made = (folder / "a.html", folder / "a.pdf")
+    typeset(article, article, folder / "claims.json", folder / "runs.csv", PAPER, *made)
+    tree = re.search(rb"/Type\s*/Pages\s*/Count (\d+)", made[1].read_bytes())
+    assert tree
+    return int(tree[1])
+
+
+def test_a_table_that_is_longer_than_a_page_goes_on_on_the_next(tmp_path: Path) -> None:
+    assert pages_of(tmp_path / "short", tables=1, rows=5) == 1
+    # One that cannot break leaves the page of its heading empty and runs off the next.
+    assert pages_of(tmp_path / "long", tables=1, rows=70) == 2
+
+
 def test_a_missing_figure_stops_the_pdf_with_a_plain_error(
     built: list[Path], tmp_path: Path
 ) -> None:

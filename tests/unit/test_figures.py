@@ -358,6 +358,16 @@ def test_a_panel_of_many_ratios_says_its_number_of_blocks(large):
     assert titles and all("(n = 2)" in " ".join(title.split()) for title in titles)
 
 
+def test_the_cover_leaves_room_for_long_labels(large):
+    runs = large["runs"].assign(runtime_label="a runtime of a rather long name")
+    figure = draw("cover", large | {"runs": runs}, demonstration=False)
+    figure.draw_without_rendering()
+    page = figure.bbox
+    for text in seen_texts(figure):
+        box = text.get_window_extent()
+        assert page.x0 <= box.x0 and box.x1 <= page.x1
+
+
 def test_long_labels_leave_a_panel_of_ratios_at_least_half_of_its_figure(large):
     one = large["comparisons"].query("model == model.iloc[0]")
     figure = drawn("ratios", large | {"comparisons": one})

@@ -224,9 +224,11 @@ def cover(tasks: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
     means = mean_of_tasks(tasks, runs)
     runtimes = looks(runs)
     figure = Figure(figsize=(12, 6.3), dpi=100)
-    axes = figure.add_axes((0.2, 0.1, 0.75, 0.86))
-    axes.axis("off")
     size = min(15.0, 320 / (1 + len(means)))
+    longest = max((len(look.label) for look in runtimes.values()), default=0)
+    left = max(0.2, 0.03 + longest * size * 0.0078 / 12)  # a letter's mean width, inches per point
+    axes = figure.add_axes((left, 0.1, 0.95 - left, 0.86))
+    axes.axis("off")
     row = 0.0
     for model in models_of(runs):
         own = {name: means[model, name] for name in runtimes if (model, name) in means}
@@ -243,6 +245,6 @@ def cover(tasks: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
             axes.stairs(heights, edges, baseline=row, fill=True, color=look.color)
             axes.text(-0.015, row, look.label, color=look.color, ha="right", fontsize=size)
     axes.set(xlim=(0, 1), ylim=(row + 0.02, 0))
-    figure.text(0.2, 0.04, "energy of each task", fontsize=12)
+    figure.text(left, 0.04, "energy of each task", fontsize=12)
     figure.text(0.95, 0.04, note, ha="right", fontsize=12, style="italic")
     return figure
