@@ -93,6 +93,12 @@ def test_one_server_must_be_named(tmp_path: Path) -> None:
         provide({"version": "1", "command": ["no-such-program"]}, tmp_path)
 
 
+def test_a_server_on_another_machine_is_refused(tmp_path: Path) -> None:
+    for url in ("http://192.0.2.1:8000", "https://example.org/v1", "127.0.0.1:8000"):
+        with pytest.raises(UserError, match="only this machine's energy is measured"):
+            load("openai_server").provide({"version": "1", "url": url}, tmp_path)
+
+
 def test_an_address_without_a_server_is_reported(tmp_path: Path) -> None:
     runtime = reached_at("http://127.0.0.1:9", tmp_path)
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9 is not ready.*parrot-1m"):

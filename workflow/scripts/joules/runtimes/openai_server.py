@@ -4,7 +4,8 @@ It is started by the command of the options, or runs already at their address. O
 servers know is sent: the raw prompt, `max_tokens`, `temperature` and `seed`; what one of them needs
 beside that stands under `extra`. Nothing in the protocol shows the settings in force, so none that
 the command sets is taken as held; nor does it show the weights behind an address. Prompt counts,
-which every warm-up and run compares, show a template or a token that the server adds.
+which every warm-up and run compares, show a template or a token that the server adds. A server that
+runs already is none of the run's own processes: its work counts as that of others (`foreign_cpu`).
 
 In command and `extra`, `{model}`, `{port}` and the names of `Settings`, such as `{threads}`, stand
 for their values.
@@ -21,6 +22,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from joules import environments, processes
 from joules.errors import UserError
@@ -62,6 +64,13 @@ class Runtime(HttpServer):
             raise UserError(
                 f"runtime_options.openai_server has command {command!r} and url {url!r}; expected "
                 "one of them: the command that starts a server, or the address of one that runs."
+            )
+        host = urlsplit(url).hostname or ""
+        if url and host != "localhost" and not host.startswith("127.") and host != "::1":
+            raise UserError(
+                f"runtime_options.openai_server.url is {url!r}; expected an address of this "
+                "machine, as http://127.0.0.1:8000: only this machine's energy is measured. Run "
+                "the study where the server runs."
             )
         parts = Path(command[0]).parts if command else ()
         if parts[:1] == (".venvs",):  # another runtime's server
