@@ -240,6 +240,11 @@ install_runtime() ( # $1: runtime; what it exports for a build stays its own
 case $(umask) in
   *[1-7]??) die "The umask is $(umask), so files made here could not be read back." "Run: umask 022" ;;
 esac
+if command -v flock >/dev/null; then # two installations in one folder take turns
+  mkdir -p .wheels
+  exec 9>.wheels/lock
+  flock 9
+fi
 case ${1:-} in
   main | test | review) "install_$1" ;;
   runtime) install_runtime "${2:-}" ;;
