@@ -34,7 +34,9 @@ def test_another_version_than_the_one_asked_for_is_refused_with_the_command() ->
 
 def test_an_environment_that_cannot_be_made_is_refused_with_what_was_said(folder: Path) -> None:
     (folder / "requirements/runtime-broken.txt").write_text("no-such-package==1\n")
-    with pytest.raises(UserError, match=r"(?s)broken could not be made: .*make runtime NAME=broken"):
+    with pytest.raises(
+        UserError, match=r"(?s)broken could not be made: .*make runtime NAME=broken"
+    ):
         environments.provide("broken", "no-such-package", "1")
     assert not (folder / ".venvs/broken/stamp").exists()
 

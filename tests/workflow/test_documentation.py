@@ -44,5 +44,14 @@ def test_every_key_of_config_and_catalogue_is_explained() -> None:
     }
     assert config and catalogue and options
     assert not (config | catalogue | options) - names
-    about = {"config.yaml", "study.yaml", "models.yaml", "task", "control", "fixed", "quality"}
+    about = {
+        "config.yaml",
+        "study.yaml",
+        "runtimes.yaml",
+        "models.yaml",
+        "task",
+        "control",
+        "fixed",
+        "quality",
+    }
     assert not names - config - catalogue - options - about - {"runtime_options.ollama.port"}
