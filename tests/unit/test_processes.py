@@ -37,6 +37,14 @@ child = processes.start(command, Path(sys.argv[1]), {})
 print(child.pid, flush=True)
 time.sleep(600)
 """
+STUBBORN_PARENT = """
+import sys, time
+from pathlib import Path
+from joules import processes
+command = [sys.executable, "-c", sys.argv[2]]
+print(processes.start(command, Path(sys.argv[1]), {}, supervised=True).pid, flush=True)
+time.sleep(600)
+"""
 
 
 def start(tmp_path: Path, *command: str, **pipes: int) -> subprocess.Popen[str]:
@@ -122,6 +130,35 @@ def test_a_child_ends_with_its_parent_even_when_that_is_killed(tmp_path: Path) -
     parent.kill()
     parent.communicate()
     assert processes.wait_until(lambda: has_ended(pid), PATIENCE_S)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux's")
+def test_a_supervised_child_that_ignores_sigterm_ends_with_its_parent(tmp_path: Path) -> None:
+    log = tmp_path / "child.log"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN_PARENT, str(log), STUBBORN],
+        env=os.environ | {"PYTHONPATH": str(Path(processes.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    group = int(parent.stdout.readline())
+    assert processes.wait_until(lambda: "here" in log.read_text(), PATIENCE_S)
+    assert len(processes.living(group)) == 2
+    parent.kill()
+    parent.wait()
+    assert processes.wait_until(lambda: processes.living(group) == [], PATIENCE_S)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_supervised_child_s_end_is_seen_as_its_own(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    code = f"import os; os.kill(os.getpid(), {int(number)})"
+    command = [sys.executable, "-c", code]
+    assert processes.start(command, tmp_path / "log", {}, supervised=True).wait() == -number
+    command = [sys.executable, "-c", "raise SystemExit(3)"]
+    assert processes.start(command, tmp_path / "log", {}, supervised=True).wait() == 3
 
 
 def test_a_program_that_is_not_there_ends_with_a_status(tmp_path: Path) -> None:

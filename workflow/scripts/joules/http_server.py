@@ -59,6 +59,7 @@ class HttpServer:
             command,
             self._log,
             processes.minimal_environment() | {"HOME": str(self._work.absolute())},
+            supervised=True,
         )
         self._connect(f"http://127.0.0.1:{port}")
 

@@ -27,6 +27,37 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit("The parent ended before its child had started.")
 os.execvp(sys.argv[2], sys.argv[2:])
 """
+# The same, and stays as the program's parent: a server that does not end on SIGTERM is killed, with
+# all of its group. llama.cpp's server can miss the signal and wait for ever (seen in 1 of 30). It
+# ends as the program did, so that its own parent sees how.
+SUPERVISOR = """
+import ctypes, os, signal, sys
+library = ctypes.CDLL(None)
+def die_with_parent(number):
+    if hasattr(library, "prctl"):
+        library.prctl(1, int(number), 0, 0, 0)
+die_with_parent(signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("The parent ended before its child had started.")
+supervisor = os.getpid()
+program = os.fork()
+if program == 0:
+    die_with_parent(signal.SIGKILL)
+    if os.getppid() == supervisor:
+        os.execvp(sys.argv[2], sys.argv[2:])
+    os._exit(1)
+def end(*_):
+    os.kill(program, signal.SIGTERM)
+    signal.alarm(5)
+signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
+signal.signal(signal.SIGTERM, end)
+status = os.waitpid(program, 0)[1]
+if os.WIFSIGNALED(status):
+    if os.WTERMSIG(status) != signal.SIGKILL:
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+    os.kill(supervisor, os.WTERMSIG(status))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 WRONG_BUILD = (
     "Likely it was built for another CPU, or with AMX instructions (ggml-org/llama.cpp issue "
     "20824). Delete its build (.venv and .wheels, or its folder in resources/runtimes) and run "
@@ -47,17 +78,23 @@ def minimal_environment() -> dict[str, str]:
 
 
 def start(
-    command: Sequence[str], log: Path, environment: Mapping[str, str], **pipes: Any
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str],
+    *,
+    supervised: bool = False,
+    **pipes: Any,
 ) -> subprocess.Popen[str]:
     """Start a child with this environment alone, leader of a process group, its output in `log`.
 
-    On Linux it gets SIGTERM when this thread ends, however it ends. `pipes` may name stdin and
-    stdout; they are then UTF-8 text.
+    On Linux it gets SIGTERM when this thread ends, however it ends. One that may not end on that is
+    to be `supervised`. `pipes` may name stdin and stdout; they are then UTF-8 text.
     """
+    launcher = SUPERVISOR if supervised else LAUNCHER
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), *command],
+            [sys.executable, "-I", "-S", "-c", launcher, str(os.getpid()), *command],
             env=dict(environment),
             encoding="utf-8",
             start_new_session=True,
