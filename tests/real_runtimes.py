@@ -10,11 +10,21 @@ from typing import Any
 import yaml
 
 from joules.files import sha256_of
-from joules.runtimes import Model, Prompt, Runtime, load
+from joules.runtimes import Model, Prompt, Runtime, Settings, load
 from joules.tokenizer import tokenize
 
 CHECKOUT = Path(__file__).parents[1]
 MODELS = CHECKOUT / "data/demo-model"
+SETTINGS = Settings(
+    context_length=2048,
+    threads=1,
+    batch_size=512,
+    micro_batch_size=512,
+    flash_attention=False,
+    gpu_layers=0,
+    seed=1,
+    max_tokens=256,
+)
 
 
 @functools.cache

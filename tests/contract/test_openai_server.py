@@ -9,22 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_runtimes import MODELS, make_runtime, model_of, prompts_of
+from real_runtimes import MODELS, SETTINGS, make_runtime, model_of, prompts_of
 
 from joules import llama_cpp_server
 from joules.errors import UserError
-from joules.runtimes import Settings, load
+from joules.runtimes import load
 
-SETTINGS = Settings(
-    context_length=2048,
-    threads=1,
-    batch_size=512,
-    micro_batch_size=512,
-    flash_attention=False,
-    gpu_layers=0,
-    seed=1,
-    max_tokens=64,
-)
 MODEL = model_of(MODELS / "parrot-1m.gguf")
 GOOD = {
     "choices": [{"text": " x", "finish_reason": "stop"}],

@@ -23,23 +23,21 @@ import gguf
 import psutil
 import pytest
 import yaml
-from real_runtimes import CHECKOUT, MODELS, make_runtime, model_of, options_of, prompts_of
+from real_runtimes import (
+    CHECKOUT,
+    MODELS,
+    SETTINGS,
+    make_runtime,
+    model_of,
+    options_of,
+    prompts_of,
+)
 
 from joules import humaneval
 from joules.errors import UserError
 from joules.processes import living
-from joules.runtimes import Completion, Model, Prompt, Runtime, Settings, load, names
+from joules.runtimes import Completion, Model, Prompt, Runtime, load, names
 
-SETTINGS = Settings(
-    context_length=2048,
-    threads=1,
-    batch_size=512,
-    micro_batch_size=512,
-    flash_attention=False,
-    gpu_layers=0,
-    seed=1,
-    max_tokens=256,
-)
 LEARNT: dict[str, Any] = json.loads((MODELS / "learnt.json").read_text(encoding="utf-8"))
 BUNDLED = sorted(path.stem for path in MODELS.glob("*.gguf"))
 # What the default study compares shares one library, and gives the same text for nearly all.
