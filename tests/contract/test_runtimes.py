@@ -35,7 +35,7 @@ from real_runtimes import (
 
 from joules import humaneval
 from joules.errors import UserError
-from joules.processes import living
+from joules.processes import living, wait_until
 from joules.runtimes import Completion, Model, Prompt, Runtime, load, names
 
 LEARNT: dict[str, Any] = json.loads((MODELS / "learnt.json").read_text(encoding="utf-8"))
@@ -419,6 +419,8 @@ def test_nothing_runs_on_after_a_signal_to_the_harness(
     assert process.returncode != 0
     if number == signal.SIGKILL:  # nobody is left to wait for them: the kernel's signal ends them
         assert wait_for_end(pids) == []
+        # A killed process counts as ended before the last of its threads has closed its sockets.
+        assert wait_until(lambda: not any(map(is_open, ports)), PATIENCE_S)
     assert still_running(pids) == []
     assert not any(is_open(port) for port in ports)
     if number != signal.SIGKILL:
