@@ -64,6 +64,8 @@ def test_a_server_that_runs_already_gives_the_same_answers_and_runs_on(tmp_path:
         server.start(MODEL, SETTINGS)
         url = str(server._client.base_url)  # type: ignore[attr-defined]
         sampling = llama_cpp_server.sampling(dataclasses.asdict(SETTINGS))
+        for own in ("temperature", "seed", "stream"):
+            del sampling[own]
         with reached_at(url, tmp_path / "reached", extra=sampling) as reached:
             reached.start(MODEL, SETTINGS)
             for prompt in prompts:
@@ -87,6 +89,12 @@ def test_a_server_on_another_machine_is_refused(tmp_path: Path) -> None:
     for url in ("http://192.0.2.1:8000", "https://example.org/v1", "127.0.0.1:8000"):
         with pytest.raises(UserError, match="only this machine's energy is measured"):
             load("openai_server").provide({"version": "1", "url": url}, tmp_path)
+
+
+def test_what_is_the_same_for_every_runtime_cannot_be_replaced(tmp_path: Path) -> None:
+    options = {"version": "1", "url": "http://127.0.0.1:1", "extra": {"temperature": 1, "top_k": 1}}
+    with pytest.raises(UserError, match="extra has temperature; expected none"):
+        load("openai_server").provide(options, tmp_path)
 
 
 def test_an_address_without_a_server_is_reported(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from joules.runtimes import (
 )
 
 COMPLETIONS = "/v1/completions"
+FIXED = {"prompt", "max_tokens", "temperature", "seed", "stream"}
 FINISH_REASONS = {"stop": "eos", "length": "limit"}
 MILLISECOND = 1e-3
 
@@ -64,6 +65,11 @@ class Runtime(HttpServer):
             raise UserError(
                 f"runtime_options.openai_server has command {command!r} and url {url!r}; expected "
                 "one of them: the command that starts a server, or the address of one that runs."
+            )
+        if fixed := FIXED & set(options.get("extra") or {}):
+            raise UserError(
+                f"runtime_options.openai_server.extra has {', '.join(sorted(fixed))}; expected "
+                "none of these: they are the same for every runtime. Take them out."
             )
         host = urlsplit(url).hostname or ""
         if url and host != "localhost" and not host.startswith("127.") and host != "::1":
