@@ -250,9 +250,7 @@ def test_settings_are_in_force(runtime: Runtime, model: Model, flash_attention: 
     runtime.complete(prompt, max_tokens=4)
     seen = runtime.settings_in_force()
     held = set(dataclasses.asdict(settings)) - runtime.CANNOT_HOLD
-    assert {key: seen[key] for key in held & seen.keys()} == {
-        key: dataclasses.asdict(settings)[key] for key in held & seen.keys()
-    }
+    assert seen == {key: dataclasses.asdict(settings)[key] for key in seen}
     shown = {"context_length", "threads", "batch_size", "flash_attention", "gpu_layers"}
     assert shown & held <= set(seen)
 
