@@ -1,7 +1,8 @@
 # The study and its tools. Each command first makes the Python environment it needs, once.
 #
 #   PYTHON    the interpreter, 3.11 to 3.13 (default: the first that works)
-#   CONFIG    a configuration laid over config/config.yaml, for example config/study.yaml
+#   CONFIG    a study's file, which stands on the defaults alone, for example config/study.yaml;
+#             without it the demonstration's, config/config.yaml
 #   BLOCKS    for `make forecast`, another number of blocks than the study's
 #   NAME      a runtime, for `make runtime`
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
@@ -16,7 +17,7 @@ in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
-.PHONY: help all runtime doctor forecast test review import grade regrade analyse
+.PHONY: help all runtime doctor forecast quick test schemas review import grade regrade analyse
 .PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill
 
 help:
@@ -25,7 +26,9 @@ help:
 	@echo "make doctor                  what this machine can do, and what is in the way (also with CONFIG=FILE)"
 	@echo "make forecast                hours, downloads, energy, what can be found (also with CONFIG=FILE, BLOCKS=N)"
 	@echo "make runtime NAME=x          install one more runtime into .venvs/; without NAME, their names"
+	@echo "make quick                   linters, types and the tests of single parts, in under a minute"
 	@echo "make test                    every test and check"
+	@echo "make schemas                 write workflow/schemas/ anew from the types"
 	@echo "make import ARCHIVE=FILE     unpack an archive into data/measurements/ and check its sums"
 	@echo "make grade SAMPLES=A OUT=B   grade HumanEval samples made elsewhere, in the sandbox"
 	@echo "make regrade CAMPAIGN=NAME   grade the answers of data/measurements/NAME anew, and name what differs"
@@ -33,47 +36,61 @@ help:
 	@echo "make review CAMPAIGN=NAME    rebuild figures and article from data/measurements/NAME, without measuring"
 
 all:
-	@test -z "$(CONFIG)" -o -f "$(CONFIG)" || { echo "error: no file '$(CONFIG)'; expected CONFIG=FILE, for example config/study.yaml" >&2; exit 64; }
+	@test -z "$(CONFIG)" -o -f "$(CONFIG)" || { echo "error: no file '$(CONFIG)'; expected CONFIG=FILE, for example config/study.yaml" >&2; exit 2; }
 	@requirements/install.sh main
 	$(in_venv) snakemake --cores 1 $(if $(CONFIG),--configfile "$(CONFIG)") -- all
 
 doctor:
 	@requirements/install.sh main
-	@$(main_tool) joules.doctor "$(CONFIG)"
+	@$(main_tool) joules.commands.doctor "$(CONFIG)"
 
 forecast:
 	@requirements/install.sh main
-	@$(main_tool) joules.forecast "$(CONFIG)" --blocks "$(BLOCKS)"
+	@$(main_tool) joules.commands.forecast "$(CONFIG)" --blocks "$(BLOCKS)"
 
 runtime:
 	@requirements/install.sh runtime "$(NAME)"
+
+# Everything that needs no runtime, no model and no measurement.
+quick:
+	@requirements/install.sh quick
+	@$(in_venv) ruff check .
+	@$(in_venv) ruff format --check .
+	@$(in_venv) snakefmt --check Snakefile workflow
+	@$(in_venv) mypy
+	@$(in_venv) lint-imports
+	$(in_venv) python -m pytest -q -m "not real" tests/unit
 
 test:
 	@requirements/install.sh test
 	$(in_venv) python -m pytest -q
 
+schemas:
+	@requirements/install.sh review
+	@$(tool) joules.commands.schemas
+
 review:
 	@test -f "data/measurements/$(CAMPAIGN)/config.yaml" || { \
-	  echo "error: no campaign '$(CAMPAIGN)'; expected CAMPAIGN=NAME, one of:" $$(ls data/measurements 2>/dev/null) >&2; exit 64; }
+	  echo "error: no campaign '$(CAMPAIGN)'; expected CAMPAIGN=NAME, one of:" $$(ls data/measurements 2>/dev/null) >&2; exit 2; }
 	@requirements/install.sh review
-	@$(tool) joules.archive "data/measurements/$(CAMPAIGN)"
+	@$(tool) joules.commands.verify_campaign "data/measurements/$(CAMPAIGN)"
 	.venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(CAMPAIGN)}' -- article figures
 
 import:
 	@requirements/install.sh review
-	@$(tool) joules.archive "$(ARCHIVE)" data/measurements
+	@$(tool) joules.commands.import_campaign "$(ARCHIVE)" data/measurements
 
 grade:
 	@requirements/install.sh review
-	@$(tool) joules.grading "$(SAMPLES)" "$(OUT)"
+	@$(tool) joules.commands.grade "$(SAMPLES)" "$(OUT)"
 
 regrade:
 	@requirements/install.sh review
-	@$(tool) joules.regrading "data/measurements/$(CAMPAIGN)" "results/regraded/$(CAMPAIGN)"
+	@$(tool) joules.commands.regrade "data/measurements/$(CAMPAIGN)" "results/regraded/$(CAMPAIGN)"
 
 analyse:
 	@requirements/install.sh review
-	@$(tool) joules.analyse "$(RUNS)" "$(OUT)"
+	@$(tool) joules.commands.analyse "$(RUNS)" "$(OUT)"
 
 # Needs minutes and a quiet machine: how often a difference is found that is not, or is, there.
 bench-null:

@@ -1,11 +1,20 @@
 """From pinned model files to the article: download, measure, grade, analyse, draw, write."""
 
+import sys
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27.1")
 
+# The one place that makes the package known: to rule files here, to scripts by Snakemake.
+sys.path.insert(0, str(Path(workflow.basedir, "workflow/scripts")))
 
-configfile: "config/config.yaml"
+
+# A configuration of one's own stands on the defaults alone; without one, this is the demonstration.
+if not workflow.configfiles:
+
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -14,8 +23,8 @@ include: "workflow/rules/common.smk"
 # Everything of one study lies in one folder, so that two studies in one clone do not touch:
 # <results>/records/{model}/{runtime}/{kind}/{repetition}.json is one run.
 pathvars:
-    results=f"results/{config['study']}",
-    logs=f"logs/{config['study']}",
+    results=paths.results_folder(STUDY.study),
+    logs=paths.logs_folder(STUDY.study),
 
 
 wildcard_constraints:
@@ -65,5 +74,5 @@ rule records:
     """Every run of the study, measured and graded."""
     input:
         agreements(),
-        records_of("records"),
-        records_of("grades"),
+        records_of(),
+        grades_of(),

@@ -3,6 +3,8 @@
 #
 #   requirements/install.sh main    .venv: the study, with llama-cpp-python built for this CPU
 #   requirements/install.sh test    the same, with the tests' tools and every runtime's environment
+#   requirements/install.sh quick   linters and unit tests; needs no compiler. Prints the environment:
+#                                   .venv where the tests' tools are in it, else .venv-quick
 #   requirements/install.sh review  .venv-review: the analysis alone; needs no compiler
 #   requirements/install.sh runtime NAME   .venvs/NAME: one runtime's packages alone
 #
@@ -191,6 +193,18 @@ install_test() {
   mv .venv/stamp.part .venv/stamp
 }
 
+install_quick() {
+  local key
+  if key=$(key_of .venv requirements/test.txt) && stamped .venv/stamp test "$key"; then printf '.venv\n'; return; fi
+  if ! { key=$(key_of .venv-quick requirements/main.txt requirements/test.txt) && stamped .venv-quick/stamp quick "$key"; }; then
+    prerequisites none
+    fresh .venv-quick "$(find_python)" requirements/main.txt
+    packages .venv-quick requirements/test.txt
+    printf 'quick %s\n' "$(key_of .venv-quick requirements/main.txt requirements/test.txt)" >.venv-quick/stamp
+  fi
+  printf '.venv-quick\n'
+}
+
 install_review() {
   local key
   if key=$(key_of .venv-review requirements/analysis.txt) && stamped .venv-review/stamp review "$key"; then return; fi
@@ -246,7 +260,7 @@ if command -v flock >/dev/null; then # two installations in one folder take turn
   flock 9
 fi
 case ${1:-} in
-  main | test | review) "install_$1" ;;
+  main | test | quick | review) "install_$1" ;;
   runtime) install_runtime "${2:-}" ;;
-  *) die "Unknown environment '${1:-}'; expected main, test, review or runtime NAME." ;;
+  *) die "Unknown environment '${1:-}'; expected main, test, quick, review or runtime NAME." ;;
 esac

@@ -6,6 +6,7 @@ one JSON object: verdicts, and what went wrong per case (nothing, when all is we
 
 import contextlib
 import ctypes
+import dataclasses
 import glob
 import json
 import os
@@ -18,11 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 
-from joules import sandbox
-from joules.humaneval import problems
-from joules.sandbox_pool import Setup, run
+from joules.grade.sandbox import sandbox
+from joules.grade.sandbox.pool import Setup, run
+from joules.inputs.humaneval import problems
 
 CASES = sorted((Path(__file__).parent / "data").glob("*hostile_completions.jsonl"))
 LIMITS = sandbox.Limits(cpu_s=1.0, wall_s=4.0)
@@ -32,11 +34,37 @@ BECOME_SUBREAPER = 36
 DELAYED_S = 5.5
 
 
-def cases() -> list[dict]:
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A completion that tries to do harm, the verdicts it may get, and what to look for after."""
+
+    id: str
+    task_id: str
+    completion: str
+    verdict: list[str]
+    host: str = ""
+
+    @property
+    def harms_later(self) -> bool:
+        """Whether it leaves something behind that acts seconds later."""
+        return "_was_here" in self.host
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What came of all cases: verdicts by case, and what went wrong by case."""
+
+    user: int
+    bubblewrap: str
+    verdicts: dict[str, str]
+    problems: dict[str, list[str]]
+
+
+def cases() -> list[Case]:
     """The cases; those whose harm comes seconds later first, so that one wait serves all."""
     lines = [line for path in CASES for line in path.read_text(encoding="utf-8").splitlines()]
-    rows = [json.loads(line) for line in lines]
-    return sorted(rows, key=lambda row: "_was_here" not in row.get("host", ""))
+    found = [msgspec.convert(json.loads(line), Case) for line in lines]  # some hold surrogates
+    return sorted(found, key=lambda case: not case.harms_later)
 
 
 class Host:
@@ -103,18 +131,18 @@ def gone_within(seconds: float) -> bool:
     return not descendants()
 
 
-def problems_of(case: dict, host: Host, setup: Setup) -> tuple[str, list[str]]:
+def problems_of(case: Case, host: Host, setup: Setup) -> tuple[str, list[str]]:
     """Run one case and the healthy job after it on the same worker."""
-    problem = problems()[case["task_id"]]
-    program = problem.prompt + host.completion(case["completion"])
+    problem = problems()[case.task_id]
+    program = problem.prompt + host.completion(case.completion)
     run(setup, [HEALTHY], 1, LIMITS)
     before = descendants()
     start = time.monotonic()
     verdict = run(setup, [sandbox.Job.of(problem, program)], 1, LIMITS)[0]
     found = []
-    if verdict.verdict not in case["verdict"]:
-        found.append(f"verdict {verdict.verdict} ({verdict.reason}), allowed {case['verdict']}")
-    if "LEAK" in case["completion"] and verdict.reason == "ValueError":
+    if verdict.verdict not in case.verdict:
+        found.append(f"verdict {verdict.verdict} ({verdict.reason}), allowed {case.verdict}")
+    if "LEAK" in case.completion and verdict.reason == "ValueError":
         found.append("the program saw what it must not see")
     if SECRET in repr(verdict) or not repr(verdict).isascii():
         found.append("the verdict holds the program's text")
@@ -125,14 +153,14 @@ def problems_of(case: dict, host: Host, setup: Setup) -> tuple[str, list[str]]:
     survivors = descendants() - before
     if survivors:
         found.append(f"{len(survivors)} processes survived")
-    found += host.harm(case.get("host") or "")
+    found += host.harm(case.host)
     after = run(setup, [HEALTHY], 1, LIMITS)[0]
     if after.verdict != "passed":
         found.append(f"the next job got {after}")
     return verdict.verdict, found
 
 
-def main(layers: str) -> dict:
+def main(layers: str) -> Report:
     """Run all cases, with or without bubblewrap as the second layer."""
     ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
     os.environ["HOST_API_TOKEN"] = SECRET
@@ -145,23 +173,25 @@ def main(layers: str) -> dict:
         canaries = Path(folder, "canaries")
         canaries.mkdir()
         host = Host(str(canaries))
-        found, verdicts, delayed = {}, {}, 0.0
+        found: dict[str, list[str]] = {}
+        verdicts: dict[str, str] = {}
+        delayed = 0.0
         for case in cases():
-            verdicts[case["id"]], found[case["id"]] = problems_of(case, host, setup)
-            if "_was_here" in (case.get("host") or ""):
+            verdicts[case.id], found[case.id] = problems_of(case, host, setup)
+            if case.harms_later:
                 delayed = time.monotonic() + DELAYED_S
         time.sleep(max(0.0, delayed - time.monotonic()))
         found["afterwards"] = host.harm("")
         setup.close()
         if not gone_within(5.0):
             found["afterwards"].append("processes are left")
-    return {
-        "user": os.geteuid(),
-        "bubblewrap": facts["bubblewrap"] if layers == "bubblewrap" else "left out",
-        "verdicts": verdicts,
-        "problems": {name: issues for name, issues in found.items() if issues},
-    }
+    return Report(
+        user=os.geteuid(),
+        bubblewrap=facts.bubblewrap if layers == "bubblewrap" else "left out",
+        verdicts=verdicts,
+        problems={name: issues for name, issues in found.items() if issues},
+    )
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1])))
+    print(json.dumps(dataclasses.asdict(main(sys.argv[1]))))

@@ -1,25 +1,27 @@
-"""The content of a claims.json as joules.claims writes it, with invented numbers."""
+"""Claims as joules.write.claims makes them, with invented numbers."""
 
 import itertools
 from pathlib import Path
-from typing import Any
 
-import yaml
+from joules.core.paths import figure_names
+from joules.core.places import PACKAGE
+from joules.core.study import Carbon
+from joules.write.claims_file import (
+    Claim,
+    Claims,
+    ContestedProblems,
+    FlaggedRun,
+    Machine,
+    Permission,
+    StudiedModel,
+    StudiedRuntime,
+    StudyFacts,
+)
+from joules.write.published_article import read_published_article
 
 PAPER = Path(__file__).parents[1] / "paper"
-PUBLISHED = yaml.safe_load((PAPER / "published-2025.yaml").read_text(encoding="utf-8"))
-FIGURES = [
-    "cover",
-    "energy_per_token",
-    "ratios",
-    "energy_per_task",
-    "energy_per_correct",
-    "energy_against_quality",
-    "energy_by_window",
-    "null_control",
-    "power_over_time",
-    "order",
-]
+PUBLISHED = read_published_article(PAPER / "published-2025.yaml")
+FIGURES = figure_names(PACKAGE)
 SECTIONS = [
     "Introduction",
     "Relevant Literature",
@@ -44,7 +46,7 @@ RUNTIMES = {
 
 
 def source_of(claim_id: str) -> str:
-    """Return the row that a claim comes from, as joules.claims names it."""
+    """Return the row that a claim comes from, as joules.write.claims names it."""
     group, rest = claim_id.split(".", 1)
     for model in (*MODELS, *(f"parrot-{n}m" for n in range(1, 5))):
         if rest.startswith(f"{model}."):
@@ -59,20 +61,18 @@ def source_of(claim_id: str) -> str:
     return "statistics/cells.csv"
 
 
-def write_runs(path: Path, claims: dict[str, Any]) -> None:
+def write_runs(path: Path, claims: Claims[StudyFacts]) -> None:
     """Write a tables/runs.csv of the study that the claims are about."""
-    study = claims["study"]
+    study = claims.study
     rows = [
         "model,runtime,kind,block,position_actual,valid,validity_codes,energy_j,"
         "generated_tokens,energy_j_per_token,duration_s"
     ]
     cells = [
-        (model["name"], runtime["name"], "task")
-        for model in study["models"]
-        for runtime in study["runtimes"]
+        (model.name, runtime.name, "task") for model in study.models for runtime in study.runtimes
     ]
-    cells += [(model["name"], "ollama", "control") for model in study["models"]]
-    for place, (cell, block) in enumerate(itertools.product(cells, range(1, study["blocks"] + 1))):
+    cells += [(model.name, "ollama", "control") for model in study.models]
+    for place, (cell, block) in enumerate(itertools.product(cells, range(1, study.blocks + 1))):
         rows.append(",".join([*cell, f"{block},{place + 1},True,,12.5,100,0.125,10.0"]))
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
@@ -84,23 +84,29 @@ def make_claims(
     demonstration: bool = True,
     verdict: str = "inconclusive",
     ratio: float = 0.9,
-) -> dict[str, Any]:
-    """Return the content of a claims.json as joules.claims writes it, with invented numbers."""
+) -> Claims[StudyFacts]:
+    """Return claims as joules.write.claims makes them, with invented numbers."""
     model_names = [f"parrot-{n + 1}m" for n in range(models)] if demonstration else MODELS[:models]
     runtime_names = list(RUNTIMES)[:runtimes]
     blocks = 5 if demonstration else 10
-    claims: dict[str, dict[str, Any]] = {}
+    claims: dict[str, Claim] = {}
 
-    def add(claim_id: str, value: Any, unit: str = "", low: Any = None, high: Any = None) -> None:
-        claims[claim_id] = {
-            "value": value,
-            "unit": unit,
-            "low": low,
-            "high": high,
-            "n": blocks,
-            "tier": tier,
-            "source": source_of(claim_id),
-        }
+    def add(
+        claim_id: str,
+        value: int | float | str | None,
+        unit: str = "",
+        low: float | None = None,
+        high: float | None = None,
+    ) -> None:
+        claims[claim_id] = Claim(
+            value=value,
+            unit=unit,
+            low=low,
+            high=high,
+            n=blocks,
+            tier=tier,
+            source=source_of(claim_id),
+        )
 
     for (m, model), (r, runtime) in itertools.product(
         enumerate(model_names), enumerate(runtime_names)
@@ -163,73 +169,93 @@ def make_claims(
             "n_blocks": blocks,
         }.items():
             add(f"control.{model}.{name}", value)
+    study = StudyFacts(
+        name="demo" if demonstration else "study",
+        campaign="demo" if demonstration else "study-2026-lab",
+        demonstration=demonstration,
+        tier=tier,
+        tier_reason={
+            "measured": "The processor's package counters were read.",
+            "sampled": "The GPU has no energy counter; its power was read.",
+            "estimated": "This machine has no energy counter that can be read.",
+        }[tier],
+        models=[
+            StudiedModel(
+                name=name,
+                parameters=1_100_000 if demonstration else 6_740_000_000,
+                quantization="Q8_0" if demonstration else "Q4_K_M",
+                sha256=f"{index}" * 64,
+                prompt_style="completion" if demonstration else "chat",
+            )
+            for index, name in enumerate(model_names)
+        ],
+        runtimes=[
+            StudiedRuntime(
+                name=name,
+                label=RUNTIMES[name],
+                version="0.24.0" if name == "ollama" else "0.3.36",
+                cannot_hold=["ignore_eos"] if name == "ollama" else [],
+                unobservable=["temperature"],
+                facts={"llama_cpp_commit": "ec98e2002", "simd": "AVX2 | AVX512 = 1"},
+            )
+            for name in runtime_names
+        ],
+        instrument={"cpu": "rapl", "gpu": "none"},
+        instrument_versions=1,
+        control_runtime="ollama",
+        kinds=["task", "control"],
+        seed=20261125,
+        blocks=blocks,
+        problems=164,
+        runs=models * (runtimes + 1) * blocks,
+        valid_runs=models * (runtimes + 1) * blocks - 1,
+        invalid_runs=[
+            FlaggedRun(
+                model=model_names[0],
+                runtime="ollama",
+                kind="task",
+                block=3,
+                valid=False,
+                codes=["foreign_cpu"],
+            )
+        ],
+        unsettled_runs=0,
+        questions={},
+        attempts=[],
+        checks=[],
+        cannot_hold=[],
+        contested=ContestedProblems(problems=[], source=""),
+        machine=Machine(
+            architecture="x86_64",
+            cores=2,
+            cpu="Example CPU @ 2.10 GHz",
+            governors=["performance"],
+            kernel="6.8.0",
+            memory_gb=16.0,
+            os="Example OS 1",
+            threads=4,
+            usable_cores=2,
+            virtualisation="kvm",
+        ),
+        settings={
+            "context_length": 2048,
+            "threads": 1,
+            "temperature": 0,
+            "ignore_eos": False,
+            "flash_attention": False,
+        },
+        max_tokens=256,
+        software={"codecarbon": "3.3.2", "snakemake": "9.27.1", "python": "3.11.7"},
+        measured_on="2026-11-25",
+        confidence=0.95,
+        alpha=0.05,
+        margin=0.05,
+        carbon=Carbon(grams_per_kwh=268, country_iso_code="NLD", source="ember2024"),
+    )
     may_claim = tier == "measured" and not demonstration
-    return {
-        "study": {
-            "name": "demo" if demonstration else "study",
-            "campaign": "demo" if demonstration else "study-2026-lab",
-            "demonstration": demonstration,
-            "tier": tier,
-            "tier_reason": {
-                "measured": "The processor's package counters were read.",
-                "sampled": "The GPU has no energy counter; its power was read.",
-                "estimated": "This machine has no energy counter that can be read.",
-            }[tier],
-            "models": [
-                {
-                    "name": name,
-                    "parameters": 1_100_000 if demonstration else 6_740_000_000,
-                    "quantization": "Q8_0" if demonstration else "Q4_K_M",
-                    "sha256": f"{index}" * 64,
-                    "prompt_style": "completion" if demonstration else "chat",
-                }
-                for index, name in enumerate(model_names)
-            ],
-            "runtimes": [
-                {
-                    "name": name,
-                    "label": RUNTIMES[name],
-                    "version": "0.24.0" if name == "ollama" else "0.3.36",
-                    "cannot_hold": ["ignore_eos"] if name == "ollama" else [],
-                    "unobservable": ["temperature"],
-                    "facts": {"llama_cpp_commit": "ec98e2002", "simd": "AVX2 | AVX512 = 1"},
-                }
-                for name in runtime_names
-            ],
-            "control_runtime": "ollama",
-            "kinds": ["task", "control"],
-            "blocks": blocks,
-            "problems": 164,
-            "runs": models * (runtimes + 1) * blocks,
-            "valid_runs": models * (runtimes + 1) * blocks - 1,
-            "invalid_runs": [
-                {
-                    "model": model_names[0],
-                    "runtime": "ollama",
-                    "kind": "task",
-                    "block": 3,
-                    "codes": ["foreign_cpu"],
-                }
-            ],
-            "machine": {"cpu": "Example CPU @ 2.10 GHz", "cores": 2, "virtualisation": "kvm"},
-            "settings": {
-                "context_length": 2048,
-                "threads": 1,
-                "temperature": 0,
-                "ignore_eos": False,
-                "flash_attention": False,
-            },
-            "software": {"codecarbon": "3.3.2", "snakemake": "9.27.1", "python": "3.11.7"},
-            "measured_on": "2026-11-25",
-            "max_tokens": 256,
-            "carbon": {"grams_per_kwh": 268, "country_iso_code": "NLD", "source": "ember2024"},
-        },
-        "permission": {
-            "energy_difference": may_claim,
-            "reason": "Energy was measured and the blocks suffice."
-            if may_claim
-            else "Energy was not measured by counters.",
-            "smallest_p": 2 / 2**blocks,
-        },
-        "claims": claims,
-    }
+    reason = (
+        "Energy was measured and the blocks suffice."
+        if may_claim
+        else "Energy was not measured by counters."
+    )
+    return Claims(study, Permission(may_claim, reason, 2 / 2**blocks), claims)

@@ -7,7 +7,8 @@ from typing import Any
 import gguf
 import numpy as np
 
-from joules import models
+from joules.core.catalogue import Source
+from joules.inputs import model_files
 
 
 def sha256(data: bytes) -> str:
@@ -52,10 +53,10 @@ class Place:
         self.lock_file = folder / "resources" / "models.lock.json"
         self.lines: list[str] = []
 
-    def fetch(self, entry: dict[str, Any], trust: bool = False) -> None:
-        models.fetch(
+    def fetch(self, source: Source, trust: bool = False) -> None:
+        model_files.fetch(
             "tiny",
-            entry,
+            source,
             self.target,
             trust_on_first_use=trust,
             lock_file=self.lock_file,

@@ -7,11 +7,12 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from joules.files import sha256_of
-from joules.runtimes import Model, Prompt, Runtime, Settings, load
-from joules.tokenizer import tokenize
+from joules.core import paths
+from joules.core.files import sha256_of
+from joules.core.inference import Model, Options, Prompt, Settings
+from joules.core.reading import read_configuration, study_of
+from joules.inputs.tokenizer import tokenize
+from joules.runtimes import Runtime, load
 
 CHECKOUT = Path(__file__).parents[1]
 MODELS = CHECKOUT / "data/demo-model"
@@ -28,15 +29,11 @@ SETTINGS = Settings(
 
 
 @functools.cache
-def options_of(name: str) -> dict[str, Any]:
-    """Return a runtime's options in the studies of this repository, with its `provide`'s facts."""
-    known: dict[str, Any] = {}
-    for study in ("config.yaml", "runtimes.yaml"):
-        config = yaml.safe_load((CHECKOUT / "config" / study).read_text(encoding="utf-8"))
-        known |= config.get("runtime_options", {})
-    options = known[name]
-    variant = "-".join(filter(None, [options["version"], options.get("from")]))
-    folder = CHECKOUT / "resources/runtimes" / name / variant
+def options_of(name: str) -> Options:
+    """Return a runtime's options in the study of all of them, with its `provide`'s facts."""
+    study = study_of(read_configuration(CHECKOUT / "config/runtimes.yaml"))
+    options = study.runtime_options[name]
+    folder = (CHECKOUT / paths.provided_file(name, options)).with_suffix("")
     return {**options, "provided": load(name).provide(options, folder)}
 
 

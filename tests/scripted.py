@@ -1,25 +1,76 @@
 """A runtime that says what it is told to, and a run of it, for faults that real parts lack."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-import yaml
+import msgspec
 
-from joules import campaign, counters, instrument, protocol
-from joules.runtimes import Completion, Model, Prompt, Settings
+from joules.core.inference import Completion, Model, Settings
+from joules.core.plan import Run
+from joules.core.prompts_file import PromptedModel, PromptRow, PromptsFile
+from joules.core.reading import DEFAULT, read_catalogue, read_configuration, study_of
+from joules.core.record import Position
+from joules.core.run_parameters import RunParameters, run_parameters
+from joules.inputs.prompts import hash_ids
+from joules.measure import campaign, instrument, preparation, protocol
+from joules.meters import reader
 
 REPOSITORY = Path(__file__).parents[1]
-DEMO = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-LIMITS = campaign.limits_of(DEMO)
-RULES = protocol.Rules(0.01, 0.01, 0.0, 2.0, 300.0, 0.02, 0.0, 0.2, LIMITS)
-STRICT = dataclasses.replace(RULES, limits=dataclasses.replace(LIMITS, flag_only=False))
-SETTINGS = Settings(2048, 1, 512, 512, False, 0, 1, 256)
-PROMPTS = protocol.Prompts(
-    problems=[(f"HumanEval/{i}", f"{i}" * 64, Prompt(f"def f{i}", (i, 7, 8))) for i in range(3)],
-    settle=[Prompt("def g", (5, 6))],
-    flush=Prompt("~", (99,)),
+DEMO = study_of(read_configuration(REPOSITORY / DEFAULT))
+LIMITS = DEMO.limits
+
+
+def changed(parameters: RunParameters, **parts: dict[str, float | bool]) -> RunParameters:
+    """Return parameters with other values in some of their parts, as `limits={"steal": 1.0}`."""
+    return msgspec.structs.replace(
+        parameters,
+        **{
+            part: msgspec.structs.replace(getattr(parameters, part), **values)
+            for part, values in parts.items()
+        },
+    )
+
+
+PARAMETERS = changed(
+    run_parameters(DEMO, read_catalogue(), DEMO.models[0], DEMO.runtimes[0]),
+    windows={"preflight_s": 0.01, "idle_s": 0.01, "rest_s": 0.0, "rest_cap_s": 300.0},
+    settle={"limit": 0.02, "seconds": 0.0, "cap_s": 0.2},
 )
+STRICT = changed(PARAMETERS, limits={"flag_only": False})
+SETTINGS = Settings(2048, 1, 512, 512, False, 0, 1, 256)
+
+
+def prompt_row(task_id: str, role: str, text: str, *token_ids: int) -> PromptRow:
+    """Return a row of a prompts file."""
+    return PromptRow(
+        task_id=task_id,
+        role=role,
+        in_subset=True,
+        style="base",
+        cut="column_0",
+        prefill="",
+        text=text,
+        text_sha256="0" * 64,
+        token_ids=list(token_ids),
+        token_ids_sha256=hash_ids(token_ids),
+    )
+
+
+PROMPTS_FILE = PromptsFile(
+    PromptedModel(
+        file_sha256="0" * 64,
+        parameters=1,
+        quantization="Q8_0",
+        protocol="base-unchanged-column_0-256",
+        max_tokens=256,
+    ),
+    [
+        *(prompt_row(f"HumanEval/{i}", "problem", f"def f{i}", i, 7, 8) for i in range(3)),
+        prompt_row("settle/0", "settle", "def g", 5, 6),
+        prompt_row("flush", "flush", "~", 99),
+    ],
+)
+PROMPTS = preparation.study_prompts(PROMPTS_FILE, "task")
 
 
 class Scripted:
@@ -27,8 +78,9 @@ class Scripted:
 
     LABEL = "Scripted"
     CANNOT_HOLD: frozenset[str] = frozenset()
+    PACKAGES: tuple[str, ...] = ()
 
-    def __init__(self, miscount: int = 0, in_force: dict[str, Any] | None = None, **answer: Any):
+    def __init__(self, miscount: int = 0, in_force: dict[str, int] | None = None, **answer: Any):
         self.miscount, self.in_force, self.answer = miscount, in_force or {}, answer
         self.sent: list[str] = []
         self.stopped = 0
@@ -62,10 +114,12 @@ class Scripted:
         return Completion(**values)
 
 
-def run(runtime, count=lambda texts: [[1, 2, 3]] * len(texts), rules=RULES, tmp="/tmp", **more):
-    """Measure one run of a scripted runtime; return the record's parts and the instrument."""
+def run(
+    runtime, count=lambda texts: [[1, 2, 3]] * len(texts), parameters=PARAMETERS, tmp="/tmp", **more
+):
+    """Measure one run of a scripted runtime; return what was measured and the instrument."""
     said: list[str] = more.pop("said", [])
-    meter = more.pop("meter", None) or counters.CounterMeter([])
+    meter = more.pop("meter", None) or reader.CounterMeter([])
     with meter:
         measured = instrument.Instrument("NLD", Path(tmp), meter)
         parts = protocol.run_once(
@@ -73,10 +127,25 @@ def run(runtime, count=lambda texts: [[1, 2, 3]] * len(texts), rules=RULES, tmp=
             Model("m", Path("m.gguf"), "0" * 64),
             SETTINGS,
             PROMPTS,
-            rules,
+            parameters,
             measured,
             said.append,
             count,
             **more,
         )
     return parts, measured
+
+
+def assigned(folder: Path) -> campaign.Assignment:
+    """Return what the scripted run is measured with."""
+    return campaign.Assignment(
+        run=Run("m", "a", "task", 1),
+        position=Position(1, 1),
+        study=DEMO,
+        parameters=PARAMETERS,
+        settings=SETTINGS,
+        model=folder / "m.gguf",
+        prompts=PROMPTS_FILE,
+        provided={},
+        log_file=folder / "log.txt",
+    )

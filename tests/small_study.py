@@ -10,12 +10,17 @@ from pathlib import Path
 
 import yaml
 
-CHECKOUT = Path(__file__).parents[1]
-PROVIDED = (
-    "resources/runtimes/ollama/0.24.0-build.json",
-    "resources/runtimes/llama_cpp/0.3.36.json",
-)
-SMALL = {
+from joules.core import paths
+from joules.core.places import REPOSITORY
+from joules.core.reading import load_study
+from joules.core.run_parameters import options_of
+from joules.core.stored import write_provided
+from joules.core.study import merged
+from joules.runtimes import load
+
+CHECKOUT = REPOSITORY
+DEMONSTRATION = yaml.safe_load((CHECKOUT / "config/config.yaml").read_text(encoding="utf-8"))
+SMALL = DEMONSTRATION | {
     "study": "small",
     "blocks": 2,
     "problems": 5,
@@ -31,8 +36,8 @@ class Tree:
         self.folder = folder
 
     def configure(self, **changes: object) -> None:
-        """Write `small.yaml`, the small study with these changes."""
-        (self.folder / "small.yaml").write_text(yaml.safe_dump({**SMALL, **changes}))
+        """Write `small.yaml`, the small study with these changes; mappings are merged."""
+        (self.folder / "small.yaml").write_text(yaml.safe_dump(merged(SMALL, changes)))
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line for Snakemake with the small configuration."""
@@ -101,24 +106,30 @@ def clean_copy(target: Path) -> Tree:
     return Tree(target)
 
 
-def build_runtimes() -> None:
-    """Build what the runtimes need in the checkout, once; it takes minutes the first time."""
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *PROVIDED],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def build_runtimes() -> list[str]:
+    """Build what the runtimes of the demonstration need, once; it takes minutes the first time.
+
+    Built in the checkout's `resources/`, as a study would, but without Snakemake and its lock.
+    Returns the files of facts.
+    """
+    study, made = load_study(root=CHECKOUT).study, []
+    for name in study.runtimes:
+        options = options_of(study, name)
+        facts_file = paths.provided_file(name, options)
+        made.append(facts_file)
+        if not (CHECKOUT / facts_file).exists():
+            facts = load(name).provide(options, (CHECKOUT / facts_file).with_suffix(""))
+            write_provided(CHECKOUT / facts_file, facts)
+    return made
 
 
 def built_copy(target: Path) -> Tree:
     """Return a clean copy with the built runtimes and the small study, in which nothing was run."""
-    build_runtimes()
+    made = build_runtimes()
     tree = clean_copy(target)
-    shutil.copytree(CHECKOUT / "resources/runtimes", tree.folder / "resources/runtimes")
-    metadata = CHECKOUT / ".snakemake/metadata"
-    if metadata.exists():
-        shutil.copytree(metadata, tree.folder / ".snakemake/metadata")
+    for facts_file in made:
+        built = (CHECKOUT / facts_file).with_suffix("")
+        shutil.copytree(built, (tree.folder / facts_file).with_suffix(""), symlinks=True)
+        shutil.copy2(CHECKOUT / facts_file, tree.folder / facts_file)
     tree.configure()
     return tree

@@ -1,321 +1,324 @@
 """Complete synthetic studies for tests: record, grade and agreement files with known truth.
 
-Nothing here is a measurement. The files obey the record schema, so that everything right of
-records and grades can be tested against effects that are known because they were put in.
+Nothing here is a measurement. The files are of the types of all that is stored, so that everything
+right of records and grades can be tested against effects that are known because they were put in.
 """
 
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import jsonschema
+import msgspec
 import numpy as np
-import yaml
 from synthetic_parts import (
     BUSY_POWER_W,
     IDLE_POWER_W,
     answer,
+    energy,
     environment,
-    machine,
+    instrument,
     sha256,
     trace,
     window,
 )
 
-from joules.files import rounded
-from joules.schedule import Run, plan
-
-SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "record.schema.yaml"
+from joules.core import paths, stored
+from joules.core.grade_file import SCHEMA as GRADE_SCHEMA
+from joules.core.grade_file import Grade, GradedTask, SandboxFacts, SandboxLimits
+from joules.core.inference import Settings
+from joules.core.plan import Run, plan_of
+from joules.core.record import SCHEMA as RECORD_SCHEMA
+from joules.core.record import (
+    BrokenRule,
+    CheckedRule,
+    Gaps,
+    ModelFacts,
+    Position,
+    Record,
+    RuntimeFacts,
+    Settle,
+    Task,
+    Validity,
+    Window,
+    WindowName,
+)
+from joules.core.study import Study, study_from
+from joules.core.values import Tier
+from joules.core.warm_up_files import Agreement, AgreementPair, TextDifference
 
 PREFILL_J_PER_TOKEN = 0.02
 DECODE_J_PER_TOKEN = 0.10
 OVERHEAD_J_PER_TASK = 0.05
 GAP_SHARE = 0.01
 TASK_NOISE_CV = 0.02
+PROBLEMS = 164
 LABELS = {"ollama": "Ollama", "llama_cpp": "llama-cpp-python"}
-BROKEN = {"code": "foreign_cpu", "seen": 0.05, "limit": 0.02, "invalidates": True}
+BROKEN = BrokenRule(code="foreign_cpu", seen=0.05, limit=0.02, invalidates=True)
+ENVIRONMENT = environment()
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
-    """Paths of the files of one synthetic study, and the config that belongs to them."""
+class WrittenStudy:
+    """Paths of the files of one synthetic study, and the configuration that belongs to them."""
 
     folder: Path
-    config: dict[str, Any]
+    config: Study
     records: list[Path]
     grades: list[Path]
     agreements: list[Path]
 
 
+def settings_of(study: Study, kind: str) -> Settings:
+    """Return the settings of a run: those that the study asks for, which must all be numbers."""
+    asked = study.settings
+    return Settings(**msgspec.structs.asdict(asked), ignore_eos=kind == "fixed")
+
+
 @functools.cache
-def validator() -> Any:
-    """Return the record schema's validator."""
-    return jsonschema.Draft202012Validator(yaml.safe_load(SCHEMA.read_text()))
+def _seed_of(*words: object) -> tuple[int, ...]:
+    return tuple(hashlib.sha256("/".join(map(str, words)).encode()).digest()[:8])
 
 
 def make_record(
     run: Run,
     position: int,
     runs: int,
-    config: Mapping[str, Any],
+    study: Study,
     *,
     seed: int = 1,
     ratio: float = 1.0,
     noise_cv: float = 0.01,
     drift: float = 0.0,
-    tier: str = "measured",
+    tier: Tier = "measured",
     session: str = "session-1",
     invalid: bool = False,
     limit_share: float = 0.1,
     task_noise_cv: float = TASK_NOISE_CV,
-) -> dict[str, Any]:
+) -> Record:
     """Return one record. `ratio` multiplies the run's energy, `drift` grows over the study.
 
     Log-normal noise with coefficient of variation `noise_cv` is common to all tasks of the run.
     Energy of a task = run factor * (prefill J/token * prompt tokens + decode J/token * generated
     tokens + overhead), plus noise of its own (`task_noise_cv`).
     """
-    rng = np.random.default_rng(
-        [seed, *hashlib.sha256("/".join(map(str, run)).encode()).digest()[:8]]
-    )
-    tokens = np.random.default_rng([seed, *hashlib.sha256(run.model.encode()).digest()[:8]])
-    settings = dict(config["settings"]) | {
-        "temperature": 0.0,
-        "prompt_cache": False,
-        "ignore_eos": run.kind == "fixed",
-    }
-    limit = int(settings["max_tokens"])
-    count = 164 if run.kind == "quality" else int(config["problems"])
+    rng = np.random.default_rng([seed, *_seed_of(*run)])
+    tokens = np.random.default_rng([seed, *_seed_of(run.model)])
+    settings, measured = settings_of(study, run.kind), tier == "measured"
+    limit = settings.max_tokens
+    count = PROBLEMS if run.kind == "quality" or study.problems == "all" else study.problems
     factor = ratio * np.exp(drift * (position - 1) / max(runs - 1, 1) + rng.normal(0, noise_cv))
-    prompt_tokens = tokens.integers(40, 300, size=164)
-    wanted = tokens.integers(10, limit, size=164)
-    capped = tokens.random(164) < limit_share
+    prompt_tokens = tokens.integers(40, 300, size=PROBLEMS)
+    wanted = tokens.integers(10, limit, size=PROBLEMS)
+    capped = tokens.random(PROBLEMS) < limit_share
     generated = np.where(capped, limit, wanted)
     if run.kind == "fixed":
-        generated = np.full(164, limit)
-    order = rng.permutation(count)
-    tasks: list[dict[str, Any]] = []
+        generated = np.full(PROBLEMS, limit)
+    tasks: list[Task] = []
     passed_s = 0.0
-    for index in order:
-        energy_j = factor * (
+    for index in map(int, rng.permutation(count)):
+        task_j = factor * (
             PREFILL_J_PER_TOKEN * prompt_tokens[index]
             + DECODE_J_PER_TOKEN * generated[index]
             + OVERHEAD_J_PER_TASK
         )
-        energy_j *= float(np.exp(rng.normal(0, task_noise_cv)))
-        duration_s = energy_j / BUSY_POWER_W
-        prefill_j = factor * PREFILL_J_PER_TOKEN * prompt_tokens[index]
-        text, ids = answer(run, int(index))
+        task_j = float(task_j * np.exp(rng.normal(0, task_noise_cv)))
+        duration_s = task_j / BUSY_POWER_W
+        prefill_j = float(factor * PREFILL_J_PER_TOKEN * prompt_tokens[index])
+        text, ids = answer(run, index)
         tasks.append(
-            {
-                "task_id": f"HumanEval/{index}",
-                "prompt_sha256": sha256(run.model, index),
-                "prompt_tokens": int(prompt_tokens[index]),
-                "generated_tokens": int(generated[index]),
-                "retokenised_tokens": int(generated[index]) - 1,
-                "start_s": passed_s,
-                "prefill_s": duration_s * 0.2,
-                "decode_s": duration_s * 0.8,
-                "duration_s": duration_s,
-                "energy_j": {
-                    "cpu": energy_j,
-                    "gpu": None,
-                    "dram": energy_j * 0.1 if tier == "measured" else None,
-                },
-                "prefill_energy_j": prefill_j if tier == "measured" else None,
-                "finish_reason": "limit" if generated[index] == limit else "eos",
-                "completion": text,
-                "retokenised_ids": ids if run.repetition == 1 else None,
-            }
+            Task(
+                task_id=f"HumanEval/{index}",
+                prompt_token_ids_sha256=sha256(run.model, index),
+                prompt_tokens=int(prompt_tokens[index]),
+                generated_tokens=int(generated[index]),
+                retokenised_tokens=int(generated[index]) - 1,
+                start_s=passed_s,
+                prefill_s=duration_s * 0.2,
+                decode_s=duration_s * 0.8,
+                duration_s=duration_s,
+                energy_j=energy(task_j, measured),
+                prefill_energy_j=prefill_j if measured else None,
+                finish_reason="limit" if generated[index] == limit else "eos",
+                completion=text,
+                retokenised_ids=ids if run.repetition == 1 else None,
+            )
         )
         passed_s += duration_s / (1 - GAP_SHARE)
-    tasks_j = sum(task["energy_j"]["cpu"] for task in tasks)
-    tasks_s = sum(task["duration_s"] for task in tasks)
+    tasks_j = sum(task.energy_j.headline_j() for task in tasks)
+    tasks_s = sum(task.duration_s for task in tasks)
     energy_j = tasks_j / (1 - GAP_SHARE)
     duration_s = tasks_s / (1 - GAP_SHARE)
-    start_s = 1000.0 + 600.0 * position
-    windows = []
-    for name, seconds, power_w in (
+    seen = 0.05 if invalid else 0.001
+    return Record(
+        schema=RECORD_SCHEMA,
+        study=study.study,
+        campaign=study.campaign,
+        model=ModelFacts(run.model, sha256(run.model), 1_000_000, "Q8_0"),
+        runtime=RuntimeFacts(
+            name=run.runtime,
+            label=LABELS.get(run.runtime, run.runtime),
+            facts={"version": "1.2.3"},
+            cannot_hold=[],
+        ),
+        kind=run.kind,
+        repetition=run.repetition,
+        position=Position(planned=position, actual=position),
+        session=session,
+        attempts=1,
+        protocol="base",
+        settings=settings,
+        settings_in_force={"context_length": settings.context_length},
+        instrument=instrument(tier),
+        environment=ENVIRONMENT,
+        windows=_windows(1000.0 + 600.0 * position, duration_s, energy_j, measured),
+        tasks=tasks,
+        gaps=Gaps(
+            duration_s=duration_s - tasks_s,
+            energy_j=energy_j - tasks_j,
+            share=GAP_SHARE,
+            conservation=0.0,
+        ),
+        trace=trace(duration_s, measured),
+        settle=Settle(settled=True, prompts=20, cv=0.01, limit=0.02),
+        energy_j=energy_j,
+        generated_tokens=sum(task.generated_tokens for task in tasks),
+        prompt_tokens=sum(task.prompt_tokens for task in tasks),
+        validity=Validity(
+            valid=not invalid,
+            codes=[BROKEN] if invalid else [],
+            checks=[
+                CheckedRule(code="foreign_cpu", seen=seen, limit=0.02),
+                CheckedRule(code="throttled", seen=None, limit=None),
+            ],
+        ),
+    )
+
+
+def _windows(start_s: float, duration_s: float, energy_j: float, dram: bool) -> list[Window]:
+    """Return the windows of a run, one after the other; the tasks last and need as given."""
+    lasting: tuple[tuple[WindowName, float, float], ...] = (
         ("idle_cold", 30.0, IDLE_POWER_W),
         ("load", 2.0, 8.0),
         ("idle_resident", 30.0, IDLE_POWER_W + 0.5),
         ("settle", 60.0, BUSY_POWER_W),
         ("tasks", duration_s, BUSY_POWER_W),
         ("idle_after", 30.0, IDLE_POWER_W),
-    ):
+    )
+    windows = []
+    for name, seconds, power_w in lasting:
         joule = energy_j if name == "tasks" else power_w * seconds
-        windows.append(window(name, start_s, seconds, joule, tier == "measured"))
+        windows.append(window(name, start_s, seconds, joule, dram))
         start_s += seconds
-    return {
-        "schema": 2,
-        "study": config["study"],
-        "campaign": config["measurements"]["campaign"] or config["study"],
-        "model": {
-            "name": run.model,
-            "sha256": sha256(run.model),
-            "parameters": 1_000_000,
-            "quantization": "Q8_0",
-        },
-        "runtime": {
-            "name": run.runtime,
-            "label": LABELS.get(run.runtime, run.runtime),
-            "facts": {"version": "1.2.3"},
-            "cannot_hold": [],
-        },
-        "kind": run.kind,
-        "repetition": run.repetition,
-        "position": {"planned": position, "actual": position},
-        "session": session,
-        "attempts": 1,
-        "protocol": "base",
-        "settings": settings,
-        "settings_in_force": {"context_length": settings["context_length"]},
-        "instrument": {
-            "tier": tier,
-            "tier_reason": "Synthetic: no instrument was read.",
-            "components": {"cpu": {"source": "synthetic"}},
-            "codecarbon": {"version": "3.3.2"},
-            "modules_sha256": sha256("instrument"),
-        },
-        "environment": {
-            "before": environment(position) | {"machine": machine()},
-            "after": environment(position),
-        },
-        "windows": windows,
-        "tasks": tasks,
-        "gaps": {
-            "duration_s": duration_s - tasks_s,
-            "energy_j": energy_j - tasks_j,
-            "share": GAP_SHARE,
-            "conservation": 0.0,
-        },
-        "trace": trace(duration_s, tier == "measured"),
-        "settle": {"settled": True, "prompts": 20, "cv": 0.01, "limit": 0.02},
-        "energy_j": energy_j,
-        "generated_tokens": sum(task["generated_tokens"] for task in tasks),
-        "prompt_tokens": sum(task["prompt_tokens"] for task in tasks),
-        "validity": {
-            "valid": not invalid,
-            "codes": [BROKEN] if invalid else [],
-            "checks": [
-                {"code": "foreign_cpu", "seen": 0.05 if invalid else 0.001, "limit": 0.02},
-                {"code": "throttled", "seen": None, "limit": None},
-            ],
-        },
-    }
+    return windows
 
 
-def make_grade(record: Mapping[str, Any], pass_share: float = 0.6) -> dict[str, Any]:
+def make_grade(record: Record, pass_share: float = 0.6) -> Grade:
     """Return the grade of a record. About `pass_share` of the problems pass.
 
     Two in 100 problems (by a hash) turn over between runtimes, so that flips exist.
     """
     tasks = []
-    for task in record["tasks"]:
-        chance = int(sha256(record["model"]["name"], task["task_id"])[:8], 16) / 2**32
-        turned = int(sha256(record["runtime"]["name"], task["task_id"])[:8], 16) / 2**32 < 0.02
+    for task in record.tasks:
+        chance = int(sha256(record.model.name, task.task_id)[:8], 16) / 2**32
+        turned = int(sha256(record.runtime.name, task.task_id)[:8], 16) / 2**32 < 0.02
         passed = (chance < pass_share) != turned
         tasks.append(
-            {
-                "task_id": task["task_id"],
-                "verdict": "passed" if passed else "failed",
-                "reason": "" if passed else "AssertionError",
-                "rule": "body",
-                "truncated": task["finish_reason"] == "limit",
-            }
+            GradedTask(
+                task_id=task.task_id,
+                verdict="passed" if passed else "failed",
+                reason="" if passed else "AssertionError",
+                rule="body",
+                truncated=task.finish_reason == "limit",
+            )
         )
-    passed_tasks = sum(task["verdict"] == "passed" for task in tasks)
-    return {
-        "schema": 1,
-        "model": record["model"]["name"],
-        "runtime": record["runtime"]["name"],
-        "kind": record["kind"],
-        "repetition": record["repetition"],
-        "sandbox": {"mechanism": "synthetic"},
-        "tasks": tasks,
-        "passed": passed_tasks,
-        "total": len(tasks),
-        "pass_at_1": passed_tasks / len(tasks),
-        "dataset_sha256": sha256("HumanEval"),
-    }
+    passed_tasks = sum(task.verdict == "passed" for task in tasks)
+    return Grade(
+        schema=GRADE_SCHEMA,
+        study=record.study,
+        campaign=record.campaign,
+        model=record.model.name,
+        runtime=record.runtime.name,
+        kind=record.kind,
+        repetition=record.repetition,
+        sandbox=SandboxFacts(
+            mechanism="synthetic",
+            kernel="6.8.0",
+            machine="x86_64",
+            landlock_abi=0,
+            bubblewrap="not used",
+            python="3.11.7",
+            limits=SandboxLimits(cpu_s=1.0, wall_s=1.0, memory_bytes=2**30),
+            probes={},
+        ),
+        tasks=tasks,
+        passed=passed_tasks,
+        total=len(tasks),
+        pass_at_1=passed_tasks / len(tasks),
+        dataset_sha256=sha256("HumanEval"),
+    )
 
 
-def make_agreement(model: str, runtimes: Sequence[str], prompts: int) -> dict[str, Any]:
+def make_agreement(study: Study, model: str, prompts: int) -> Agreement:
     """Return an agreement that passed."""
-    return {
-        "model": model,
-        "passed": True,
-        "runtimes": list(runtimes),
-        "settings": {},
-        "pairs": [
-            {
-                "runtime_a": a,
-                "runtime_b": b,
-                "prompts": prompts,
-                "same_text": prompts - 1,
-                "same_text_share": (prompts - 1) / prompts,
-                "first_difference": [{"task_id": "HumanEval/0", "token": 7}],
-                "same_counts": True,
-            }
-            for i, a in enumerate(runtimes)
-            for b in runtimes[i + 1 :]
-        ],
-        "problems": [],
-    }
+    pairs = [
+        AgreementPair(
+            runtime_a=a,
+            runtime_b=b,
+            prompts=prompts,
+            same_text=prompts - 1,
+            same_text_share=(prompts - 1) / prompts,
+            first_difference=[TextDifference(task_id="HumanEval/0", character=7)],
+            same_counts=prompts,
+        )
+        for place, a in enumerate(study.runtimes)
+        for b in study.runtimes[place + 1 :]
+    ]
+    return Agreement(
+        model=model,
+        protocol="base",
+        runtimes=list(study.runtimes),
+        settings=settings_of(study, "task"),
+        passed=True,
+        problems=[],
+        pairs=pairs,
+    )
 
 
 def make_config(
-    models: Sequence[str], runtimes: Sequence[str], kinds: Sequence[str], **changes: Any
-) -> dict[str, Any]:
-    """Return a config with the keys that the analysis reads."""
-    config: dict[str, Any] = {
+    models: Sequence[str], runtimes: Sequence[str], kinds: Sequence[str], **changes: object
+) -> Study:
+    """Return the configuration of a study that was never measured."""
+    config = {
         "study": "synthetic",
         "demonstration": True,
-        "measurements": {"source": "measure", "campaign": ""},
         "models": list(models),
         "runtimes": list(runtimes),
         "kinds": list(kinds),
         "blocks": 5,
         "seed": 20261125,
         "problems": 10,
-        "settings": {
-            "context_length": 2048,
-            "threads": 1,
-            "batch_size": 512,
-            "micro_batch_size": 512,
-            "flash_attention": False,
-            "gpu_layers": 0,
-            "seed": 1,
-            "max_tokens": 256,
-        },
+        "settings": {"context_length": 2048, "threads": 1, "max_tokens": 256},
         "carbon": {"country_iso_code": "NLD", "grams_per_kwh": 268, "source": "ember2024"},
-        "mixed_instruments": "refuse",
     }
-    return config | changes
+    return study_from({**config, **changes}, {})
 
 
-def _write(path: Path, value: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rounded(value), indent=1, sort_keys=True) + "\n")
-    return path
-
-
-def write_run(folder: Path, run: Run, record: Mapping[str, Any]) -> tuple[Path, Path]:
+def write_run(folder: Path, run: Run, record: Record) -> tuple[Path, Path]:
     """Write a record and its grade to their places below `folder`; return both paths."""
-    name = Path(run.model, run.runtime, run.kind, f"{run.repetition}.json")
-    return (
-        _write(folder / "records" / name, record),
-        _write(folder / "grades" / name, make_grade(record)),
-    )
+    record_file = paths.record_path(paths.records_folder(folder), run)
+    grade_file = paths.record_path(paths.grades_folder(folder), run)
+    stored.write_record(record_file, record)
+    stored.write_grade(grade_file, make_grade(record))
+    return record_file, grade_file
 
 
-def write_agreement(folder: Path, model: str, runtimes: Sequence[str], prompts: int = 5) -> Path:
+def write_agreement(folder: Path, study: Study, model: str, prompts: int = 5) -> Path:
     """Write an agreement that passed to its place below `folder`; return its path."""
-    return _write(folder / "agreement" / f"{model}.json", make_agreement(model, runtimes, prompts))
+    file = paths.agreement_file(folder, model)
+    stored.write_agreement(file, make_agreement(study, model, prompts))
+    return file
 
 
 def write_study(
@@ -330,27 +333,26 @@ def write_study(
     noise_cv: float = 0.01,
     drift: float = 0.0,
     problems: int = 10,
-    tier: str = "measured",
+    tier: Tier = "measured",
     invalid: Sequence[Run] = (),
     sessions: Mapping[Run, str] | None = None,
     attempts: Sequence[Run] = (),
-    validate: bool = True,
-) -> Study:
+) -> WrittenStudy:
     """Write a whole study below `folder` (records, grades, agreement) and return its paths.
 
     `ratios`: true energy ratio of a runtime to 1; `invalid`: runs whose record says so;
     `sessions`: the session of a run where it is not the first one; `attempts`: runs beside whose
     record an invalid attempt lies.
     """
-    config = make_config(models, runtimes, kinds, blocks=blocks, seed=seed, problems=problems)
-    runs = plan(models, runtimes, kinds, blocks, seed)
+    study = make_config(models, runtimes, kinds, blocks=blocks, seed=seed, problems=problems)
+    runs = plan_of(study)
     records, grades = [], []
     for position, run in enumerate(runs, start=1):
         record = make_record(
             run,
             position,
             len(runs),
-            config,
+            study,
             seed=seed,
             ratio=(ratios or {}).get(run.runtime, 1.0),
             noise_cv=noise_cv,
@@ -359,15 +361,12 @@ def write_study(
             session=(sessions or {}).get(run, "session-1"),
             invalid=run in set(invalid),
         )
-        if validate:
-            validator().validate(rounded(record))
-        name = Path(run.model, run.runtime, run.kind, f"{run.repetition}.json")
-        written = write_run(folder, run, record)
-        records.append(written[0])
-        grades.append(written[1])
+        record_file, grade_file = write_run(folder, run, record)
+        records.append(record_file)
+        grades.append(grade_file)
         if run in set(attempts):
-            odd = record | {"validity": record["validity"] | {"valid": False, "codes": [BROKEN]}}
-            beside = name.with_name(f"{run.repetition}.invalid-1.json")
-            _write(folder / "records" / beside, odd)
-    agreements = [write_agreement(folder, model, runtimes, min(problems, 5)) for model in models]
-    return Study(folder, config, records, grades, agreements)
+            validity = msgspec.structs.replace(record.validity, valid=False, codes=[BROKEN])
+            attempt = msgspec.structs.replace(record, validity=validity)
+            stored.write_record(paths.invalid_attempt_path(record_file, 1), attempt)
+    agreements = [write_agreement(folder, study, model, min(problems, 5)) for model in models]
+    return WrittenStudy(folder, study, records, grades, agreements)

@@ -3,13 +3,20 @@
 import pandas as pd
 import synthetic
 
-from joules.tables import tabulate
+from joules.analyse.tables import tabulate
+
+
+def tables_of(written, **options):
+    """Return the tables of a written study."""
+    files = (written.records, written.grades, written.agreements)
+    config = written.config
+    return tabulate(*files, config.carbon.grams_per_kwh, config.mixed_instruments, **options)
 
 
 def study_tables(folder, **options):
     """Write a synthetic study; return it and its tables."""
-    study = synthetic.write_study(folder, validate=False, **options)
-    return study, tabulate(study.records, study.grades, study.agreements, study.config)
+    written = synthetic.write_study(folder, **options)
+    return written, tables_of(written)
 
 
 def runs_of(values, model="m", session="s"):

@@ -11,12 +11,11 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 Answer = Callable[[str], int]
 
 
-def by_llama_cpp(model: str, settings: dict[str, Any]) -> Answer:
+def by_llama_cpp(model: str, settings: dict[str, int]) -> Answer:
     """Return a function that decodes a prompt by the library's own loop and counts the tokens."""
     import llama_cpp
 
@@ -43,7 +42,7 @@ def by_llama_cpp(model: str, settings: dict[str, Any]) -> Answer:
     return answer
 
 
-def by_ollama(url: str, request: dict[str, Any]) -> Answer:
+def by_ollama(url: str, request: dict[str, object]) -> Answer:
     """Return a function that sends a prompt through the `ollama` package and counts the tokens."""
     import ollama
 

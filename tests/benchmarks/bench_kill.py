@@ -12,7 +12,6 @@ import argparse
 import collections
 import contextlib
 import dataclasses
-import json
 import os
 import random
 import signal
@@ -22,31 +21,36 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import psutil
-import yaml
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "workflow/scripts"), str(ROOT / "tests")]
 
 from small_study import Tree, built_copy  # noqa: E402
 
-from joules.files import sha256_of  # noqa: E402
+from joules.core import paths, stored  # noqa: E402
+from joules.core.errors import UserError  # noqa: E402
+from joules.core.files import sha256_of  # noqa: E402
 
 TARGETS = ("workflow", "measuring", "runtime", "grading")
 LONGEST_WAIT_S = 4.0  # after the part has begun; a run of this study takes about as long
 GRADING_S = 0.8  # grading a run is over in about twice that
 PATIENCE_S = 30.0  # until everything else has ended by itself
-STUDY: dict[str, Any] = {
+STUDY = {
     "blocks": 1,
     "problems": 3,
     "kinds": ["task"],
     "windows": {"preflight_s": 0.1, "idle_s": 0.2, "rest_s": 0},
     "settle": {"limit": 0.02, "seconds": 0.1, "cap_s": 0.2},
 }
-MADE = ("records", "journal", "grades", "warm_up", "agreement")
+READERS = {  # by the folder of what a study makes
+    "records": stored.read_record,
+    "journal": stored.read_record,
+    "grades": stored.read_grade,
+    "warm_up": stored.read_warm_up,
+    "agreement": stored.read_agreement,
+}
 
 
 @dataclasses.dataclass
@@ -84,20 +88,22 @@ def belonging(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
 
 def part_of(command: str) -> str:
     """Return which part of the study a command line is: a name of TARGETS, or ""."""
-    if "joules.worker" in command or "ollama serve" in command or " runner " in command:
+    if (
+        "joules.runtimes.shared.worker" in command
+        or "ollama serve" in command
+        or " runner " in command
+    ):
         return "runtime"
     if "measure.py" in command:
         return "measuring"
     return "grading" if "grade.py" in command else ""
 
 
-def torn(path: Path, schema: Any) -> bool:
-    """Return whether a file is no whole JSON, or a record that does not fit its schema."""
+def torn(path: Path, folder: str) -> bool:
+    """Return whether a file is not whole, or not what the files of its folder must be."""
     try:
-        content = json.loads(path.read_text())
-        if "windows" in content:
-            jsonschema.validate(content, schema)
-    except (ValueError, jsonschema.ValidationError):
+        READERS[folder](path)
+    except UserError:
         return True
     return False
 
@@ -107,10 +113,8 @@ class Study:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.results = tree.folder / "results/small"
+        self.results = tree.folder / paths.results_folder("small")
         self.blocks = int(STUDY["blocks"])
-        schema = tree.folder / "workflow/schemas/record.schema.yaml"
-        self.schema = yaml.safe_load(schema.read_text())
         self.finished: set[str] = set()
         self.tree.configure(**STUDY)
 
@@ -121,9 +125,9 @@ class Study:
 
     def look(self, counts: Counts) -> None:
         """Note the finished records, and those that are lost or torn."""
-        for folder in MADE:
+        for folder in READERS:
             for path in (self.results / folder).rglob("*.json"):
-                if torn(path, self.schema):
+                if torn(path, folder):
                     counts.torn.add(str(path.relative_to(self.results)))
         kept = {
             sha256_of(path)

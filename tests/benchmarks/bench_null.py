@@ -1,6 +1,6 @@
 """How often the analysis finds a difference that is not there, and one that is.
 
-Whole studies are simulated: records by `synthetic.make_record` in the order of `schedule.plan`,
+Whole studies are simulated: records by `synthetic.make_record` in the order of the plan,
 rows and statistics by the code that makes the article. Prints `name: value` lines; exit status 1
 when false positives exceed 7 % or power is below 0.9.
 """
@@ -19,10 +19,10 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "workflow" / "scripts")]
 import pandas as pd  # noqa: E402
 import synthetic  # noqa: E402
 
-from joules.claims import permission  # noqa: E402
-from joules.rows import run_row  # noqa: E402
-from joules.schedule import plan  # noqa: E402
-from joules.statistics import compare  # noqa: E402
+from joules.analyse.comparison import compare  # noqa: E402
+from joules.analyse.rows import run_row  # noqa: E402
+from joules.core.plan import plan_of  # noqa: E402
+from joules.write.permission import permission  # noqa: E402
 
 BLOCKS = 10
 DRIFT = 0.03  # over the session, in logarithms
@@ -33,8 +33,10 @@ RUNTIMES = ("ollama", "llama_cpp")
 
 def simulated_runs(seed: int, *, ratio: float, noise_cv: float, drift: float) -> pd.DataFrame:
     """Return the runs of one study: one model, two runtimes, a control; `ratio` of the second."""
-    config = synthetic.make_config(["m"], RUNTIMES, ["task", "control"], problems=2)
-    runs = plan(["m"], RUNTIMES, ["task", "control"], BLOCKS, seed)
+    study = synthetic.make_config(
+        ["m"], RUNTIMES, ["task", "control"], problems=2, blocks=BLOCKS, seed=seed
+    )
+    runs = plan_of(study)
     ratios: Mapping[str, float] = {RUNTIMES[1]: ratio}
     rows = []
     for position, run in enumerate(runs, start=1):
@@ -42,7 +44,7 @@ def simulated_runs(seed: int, *, ratio: float, noise_cv: float, drift: float) ->
             run,
             position,
             len(runs),
-            config,
+            study,
             seed=seed,
             ratio=ratios.get(run.runtime, 1.0),
             noise_cv=noise_cv,
@@ -59,7 +61,7 @@ def outcome(seed: int, *, ratio: float, noise_cv: float, drift: float) -> tuple[
         simulated_runs(seed, ratio=ratio, noise_cv=noise_cv, drift=drift), list(RUNTIMES)
     )
     verdict = comparisons.loc[comparisons["kind"] == "task", "verdict"].item()
-    return str(verdict), bool(permission(comparisons, "measured")["energy_difference"])
+    return str(verdict), bool(permission(comparisons, "measured").energy_difference)
 
 
 def outcomes(

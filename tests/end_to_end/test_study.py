@@ -19,7 +19,7 @@ import yaml
 from invented_claims import SECTIONS
 from small_study import clean_copy
 
-from joules.schedule import plan
+from joules.core.plan import plan
 
 RESULTS = "results/small"
 MODELS, RUNTIMES = ("parrot-1m", "parrot-3m"), ("ollama", "llama_cpp")
@@ -50,12 +50,27 @@ def test_the_study_ends_in_an_article_as_pdf_and_html(finished):
             assert (figures / f"{stem}.{kind}").stat().st_size > 1000
 
 
-def test_every_record_fits_the_schema_and_holds_the_six_windows(finished):
-    schema = yaml.safe_load((finished.folder / "workflow/schemas/record.schema.yaml").read_text())
+def test_every_stored_file_fits_its_schema(finished):
+    folders = {
+        "record": "records",
+        "grade": "grades",
+        "agreement": "agreement",
+        "warm_up": "warm_up",
+    }
+    for kind, folder in folders.items():
+        schema = yaml.safe_load(
+            (finished.folder / f"workflow/schemas/{kind}.schema.yaml").read_text()
+        )
+        files = list((finished.folder / RESULTS / folder).rglob("*.json"))
+        assert files
+        for path in files:
+            jsonschema.validate(json.loads(path.read_text()), schema)
+
+
+def test_every_record_holds_the_six_windows(finished):
     found = records(finished)
     assert len(found) == RUNS
     for record in found.values():
-        jsonschema.validate(record, schema)
         assert [window["name"] for window in record["windows"]] == [
             "idle_cold",
             "load",
@@ -165,7 +180,7 @@ def test_a_finished_study_has_nothing_to_do(tree):
         "workflow/scripts/measure.py",
         "workflow/scripts/fetch_model.py",
         "workflow/scripts/warm_up.py",
-        "workflow/scripts/joules/protocol.py",
+        "workflow/scripts/joules/measure/protocol.py",
         "workflow/scripts/joules/runtimes/ollama.py",
     ],
 )
@@ -177,12 +192,40 @@ def test_a_comment_in_the_measuring_code_measures_nothing(tree, name):
     assert "warm_up" not in jobs
 
 
-def test_an_edit_of_the_statistics_repeats_what_comes_after_and_no_run(tree):
-    path = tree.folder / "workflow/scripts/joules/statistics.py"
+MEASURED = {
+    "fetch_model",
+    "provide_runtime",
+    "write_prompts",
+    "warm_up",
+    "agree",
+    "measure",
+    "grade",
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "again", "not_again"),
+    [
+        ("core/units.py", {"tabulate", "compare", "claim", "plot", "typeset"}, set()),
+        ("analyse/comparison.py", {"tabulate", "compare", "claim"}, {"archive"}),
+        ("draw/style.py", {"plot", "typeset"}, {"tabulate", "compare", "claim", "archive"}),
+        ("write/rendering.py", {"claim", "write_article"}, {"tabulate", "compare", "plot"}),
+        ("runtimes/ollama.py", {"write_article"}, {"tabulate", "compare", "claim", "plot"}),
+    ],
+)
+def test_an_edit_runs_what_it_must_and_no_more(tree, module, again, not_again):
+    path = tree.folder / "workflow/scripts/joules" / module
     path.write_text(path.read_text() + "\n# A comment.\n")
     jobs = tree.planned("all")
-    assert {"compare", "claim", "write_article", "typeset"} <= jobs.keys()
-    assert not {"measure", "grade", "warm_up", "tabulate"} & jobs.keys()
+    assert again <= jobs.keys()
+    assert not {*MEASURED, *not_again} & jobs.keys()
+
+
+def test_taking_off_that_it_is_a_demonstration_repeats_no_statistics(tree):
+    tree.configure(demonstration=False)
+    jobs = tree.planned("all")
+    assert {"claim", "plot", "write_article"} <= jobs.keys()
+    assert not {*MEASURED, "tabulate", "compare"} & jobs.keys()
 
 
 def test_a_changed_setting_measures_everything_again(tree):
@@ -209,7 +252,7 @@ def test_a_new_block_measures_only_itself(tree):
 def test_a_new_runtime_measures_only_itself(tree):
     runtimes = tree.folder / "workflow/scripts/joules/runtimes"
     shutil.copy(runtimes / "llama_cpp.py", runtimes / "third.py")
-    options = yaml.safe_load((tree.folder / "config/config.yaml").read_text())["runtime_options"]
+    options = yaml.safe_load((tree.folder / "config/runtime_options.yaml").read_text())
     tree.configure(
         runtimes=["ollama", "llama_cpp", "third"],
         runtime_options={"third": options["llama_cpp"]},
@@ -284,7 +327,7 @@ def test_a_runtime_that_is_killed_mid_run_ends_the_run_by_name_and_loses_nothing
     while process.poll() is None and not killed:
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if "joules.worker" in child.cmdline():
+                if "joules.runtimes.shared.worker" in child.cmdline():
                     child.send_signal(signal.SIGSEGV)
                     killed = True
         time.sleep(0.02)
@@ -330,7 +373,10 @@ def rebuilt(finished: object, folder: Path) -> dict[str, bytes]:
     archive = finished.folder / RESULTS / "archive/small.zip"
     scripts = str(tree.folder / "workflow/scripts")
     subprocess.run(
-        [sys.executable, "-P", "-m", "joules.archive", str(archive), "data/measurements"],
+        [
+            *(sys.executable, "-P", "-m", "joules.commands.import_campaign"),
+            *(str(archive), "data/measurements"),
+        ],
         cwd=tree.folder,
         env={"PYTHONPATH": scripts, "PATH": "/usr/bin:/bin"},
         check=True,

@@ -1,60 +1,70 @@
 """The archive: equal bytes, checked sums, nothing outside its folder."""
 
 import hashlib
-import json
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
+import synthetic
 import yaml
 from rocrate.rocrate import ROCrate
 
-from joules import archive
-from joules.errors import UserError
+from joules.commands import import_campaign, verify_campaign
+from joules.core.errors import UserError
+from joules.core.stored import read_record, write_record
+from joules.write import archive
 
 CITATION = Path(__file__).parents[2] / "CITATION.cff"
-RECORD = {
-    "environment": {"before": {"machine": {"cpu": "x"}}},
-    "windows": [{"start_wall": "2026-11-25T08:00:00.000+00:00"}],
-    "runtime": {"name": "a", "facts": {"version": "1.2.3", "simd": "AVX2"}},
-    "instrument": {"codecarbon": {"version": "3.3.2"}},
-}
+CONFIG = {"study": "demo", "models": ["m"]}
 
 
 @pytest.fixture
 def study(tmp_path):
+    """The folder of a study of one run, and the files that are archived of it."""
     root = tmp_path / "results"
-    files = []
-    for name in ("records/m/a/task/1.json", "grades/m/a/task/1.json", "prompts/m.jsonl"):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(RECORD))
-        files.append(path)
-    return root, files
+    written = synthetic.write_study(
+        root, models=("m",), runtimes=("a",), kinds=("task",), blocks=1, problems=1
+    )
+    return root, [*written.records, *written.grades, *written.agreements]
+
+
+def with_machine(path, target, cpu):
+    """Write a record once more, as that of another machine."""
+    record = read_record(path)
+    before = record.environment.before
+    other = msgspec.structs.replace(
+        before, machine=msgspec.structs.replace(before.machine, cpu=cpu)
+    )
+    environment = msgspec.structs.replace(record.environment, before=other)
+    write_record(target, msgspec.structs.replace(record, environment=environment))
 
 
 def test_equal_input_gives_equal_bytes(study, tmp_path):
     root, files = study
     one, two = tmp_path / "one.zip", tmp_path / "two.zip"
-    archive.pack(root, files, {"study": "demo", "models": ["m"]}, CITATION, one)
-    archive.pack(root, list(reversed(files)), {"models": ["m"], "study": "demo"}, CITATION, two)
+    archive.pack(root, files, CONFIG, CITATION, one)
+    turned = dict(reversed(CONFIG.items()))
+    archive.pack(root, list(reversed(files)), turned, CITATION, two)
     assert one.read_bytes() == two.read_bytes()
 
 
 def test_states_of_two_machines_stand_in_one_order_whatever_the_order_of_files(study, tmp_path):
     root, files = study
     other = root / "records/m/a/task/2.json"
-    other.write_text(json.dumps(RECORD | {"environment": {"before": {"machine": {"cpu": "y"}}}}))
+    with_machine(files[0], other, "another CPU")
     one, two = tmp_path / "one.zip", tmp_path / "two.zip"
-    archive.pack(root, [*files, other], {}, CITATION, one)
-    archive.pack(root, [other, *files], {}, CITATION, two)
+    archive.pack(root, [*files, other], CONFIG, CITATION, one)
+    archive.pack(root, [other, *files], CONFIG, CITATION, two)
     assert one.read_bytes() == two.read_bytes()
+    machines = yaml.safe_load(zipfile.ZipFile(one).read("machine.yaml"))
+    assert [machine["cpu"] for machine in machines] == ["Synthetic CPU", "another CPU"]
 
 
 def test_an_imported_archive_packs_to_the_same_bytes(study, tmp_path):
     root, files = study
-    zipped, config = tmp_path / "c.zip", {"study": "demo", "models": ["m"]}
-    archive.pack(root, files, config, CITATION, zipped)
+    zipped = tmp_path / "c.zip"
+    archive.pack(root, files, CONFIG, CITATION, zipped)
     folder = archive.unpack(zipped, tmp_path / "measurements")
     again = [folder / path.relative_to(root) for path in files]
     kept = yaml.safe_load((folder / "config.yaml").read_text())
@@ -65,18 +75,19 @@ def test_an_imported_archive_packs_to_the_same_bytes(study, tmp_path):
 def test_an_archive_unpacks_to_the_files_it_was_made_of(study, tmp_path):
     root, files = study
     zipped = tmp_path / "campaign-1.zip"
-    archive.pack(root, files, {"study": "demo"}, CITATION, zipped)
+    archive.pack(root, files, CONFIG, CITATION, zipped)
     folder = archive.unpack(zipped, tmp_path / "measurements")
     assert folder == tmp_path / "measurements/campaign-1"
     for path in files:
         assert (folder / path.relative_to(root)).read_bytes() == path.read_bytes()
-    assert "cpu: x" in (folder / "machine.yaml").read_text()
+    record = read_record(files[0])
+    (machine,) = yaml.safe_load((folder / "machine.yaml").read_text())
+    assert machine == msgspec.to_builtins(record.environment.before.machine)
     assert yaml.safe_load((folder / "software.yaml").read_text()) == {
-        "a": [{"version": "1.2.3", "simd": "AVX2"}],
-        "codecarbon": [{"version": "3.3.2"}],
+        "a": [record.runtime.facts],
+        "codecarbon": [msgspec.to_builtins(record.instrument.codecarbon)],
     }
     archive.verify(folder)
-    assert archive.main([str(folder)]) == 0
     with pytest.raises(UserError, match="exists already"):
         archive.unpack(zipped, tmp_path / "measurements")
 
@@ -84,15 +95,14 @@ def test_an_archive_unpacks_to_the_files_it_was_made_of(study, tmp_path):
 def test_a_changed_a_missing_and_a_foreign_file_are_named(study, tmp_path):
     root, files = study
     zipped = tmp_path / "c.zip"
-    archive.pack(root, files, {}, CITATION, zipped)
+    archive.pack(root, files, CONFIG, CITATION, zipped)
     folder = archive.unpack(zipped, tmp_path / "measurements")
     (folder / "records/m/a/task/1.json").write_text("{}")
-    (folder / "prompts/m.jsonl").unlink()
+    (folder / "agreement/m.json").unlink()
     (folder / "extra").write_text("")
-    assert archive.main([str(folder)]) == 1
     with pytest.raises(UserError) as error:
         archive.verify(folder)
-    assert "prompts/m.jsonl is missing" in str(error.value)
+    assert "agreement/m.json is missing" in str(error.value)
     assert "extra is not listed" in str(error.value)
     assert "records/m/a/task/1.json has changed" in str(error.value)
 
@@ -111,16 +121,46 @@ def test_what_is_no_archive_is_refused(tmp_path):
     Path(tmp_path / "c.zip").write_text("no")
     with pytest.raises(UserError, match="cannot be read as an archive"):
         archive.unpack(tmp_path / "c.zip", tmp_path / "m")
-    assert archive.main([]) == 2
-    assert archive.main([""]) == 2
-    assert archive.main([str(tmp_path / "c.zip"), str(tmp_path / "m")]) == 1
+
+
+def test_the_commands_import_a_campaign_and_say_whether_it_is_as_archived(study, tmp_path, capsys):
+    root, files = study
+    zipped, measurements = tmp_path / "c.zip", tmp_path / "measurements"
+    archive.pack(root, files, CONFIG, CITATION, zipped)
+    folder = measurements / "c"
+    assert import_campaign.main([str(zipped), str(measurements)]) == 0
+    assert capsys.readouterr().out == f"imported and checked: {folder}\n"
+    assert verify_campaign.main([str(folder)]) == 0
+    assert capsys.readouterr().out == f"every file is what was archived: {folder}\n"
+    (folder / "extra").write_text("")
+    assert verify_campaign.main([str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "extra is not listed" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        (import_campaign, [], "required: archive"),
+        (import_campaign, [""], "empty"),
+        (import_campaign, ["{folder}/no.zip", "{folder}/m"], "cannot be read as an archive"),
+        (verify_campaign, [], "required: folder"),
+        (verify_campaign, [""], "empty"),
+        (verify_campaign, ["{folder}"], "SHA256SUMS is missing"),
+    ],
+)
+def test_the_commands_refuse_what_they_cannot_use(command, arguments, words, tmp_path, capsys):
+    assert command.main([text.format(folder=tmp_path) for text in arguments]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and words in last
 
 
 def test_invalid_attempts_come_along_and_the_crate_describes_every_file(study, tmp_path):
     root, files = study
-    (root / "records/m/a/task/1.invalid-1.json").write_text(json.dumps(RECORD))
-    (root / "records/m/a/task/10.invalid-1.json").write_text(json.dumps(RECORD))
-    archive.pack(root, files, {"study": "demo"}, CITATION, tmp_path / "c.zip")
+    for name in ("1.invalid-1.json", "10.invalid-1.json"):
+        write_record(root / "records/m/a/task" / name, read_record(files[0]))
+    archive.pack(root, files, CONFIG, CITATION, tmp_path / "c.zip")
     folder = archive.unpack(tmp_path / "c.zip", tmp_path / "measurements")
     assert (folder / "records/m/a/task/1.invalid-1.json").exists()
     assert not (folder / "records/m/a/task/10.invalid-1.json").exists(), "another run's"

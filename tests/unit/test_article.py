@@ -1,12 +1,11 @@
-"""Tests of joules.article with claims made for the purpose; pandoc and typst are the real ones."""
+"""The article from invented claims; pandoc and typst are the real ones."""
 
-import copy
 import itertools
 import re
 from pathlib import Path
-from typing import Any
 
 import matplotlib
+import msgspec
 import pytest
 import yaml
 from invented_claims import (
@@ -21,33 +20,52 @@ from invented_claims import (
 )
 from matplotlib.figure import Figure
 
-from joules.article import Article
-from joules.errors import UserError
-from joules.files import write_json
-from joules.rendering import (
+from joules.core.errors import UserError
+from joules.core.files import read_json, write_json
+from joules.core.wording import cell_text, p_value, percent, significant
+from joules.write.claims_file import (
+    AnswerWarning,
+    Check,
+    Claim,
+    Claims,
+    InvalidAttempt,
+    StudyFacts,
+    read_claims,
+    write_claims,
+)
+from joules.write.rendering import (
     bibliography_keys,
     citation_keys,
     front_matter,
     render,
     write_article,
 )
-from joules.typesetting import typeset
-from joules.wording import cell_text, p_value, percent, significant
+from joules.write.template_functions import Article
+from joules.write.typesetting import typeset
+
+replace = msgspec.structs.replace
+Invented = dict[str, int | float | str | bool]  # arguments of `make_claims`
 
 
-def make_article(**arguments: Any) -> Article:
+def article_of(claims: Claims[StudyFacts], **changed_facts: object) -> Article:
+    """Return an Article of claims with all figures; facts of the study may be others."""
+    changed = replace(claims, study=replace(claims.study, **changed_facts))
+    return Article(changed, PUBLISHED, [f"{name}.svg" for name in FIGURES])
+
+
+def make_article(**arguments: int | float | str | bool) -> Article:
     """Return an Article of invented claims with all figures."""
-    return Article(make_claims(**arguments), PUBLISHED, [f"{name}.svg" for name in FIGURES])
+    return article_of(make_claims(**arguments))
 
 
-DEMONSTRATION: dict[str, Any] = {}
-MEASURED: dict[str, Any] = {
+DEMONSTRATION: Invented = {}
+MEASURED: Invented = {
     "models": 4,
     "tier": "measured",
     "demonstration": False,
     "verdict": "different",
 }
-VARIANTS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, Invented] = {
     "demonstration": DEMONSTRATION,
     "measured": MEASURED,
     "sampled": MEASURED | {"tier": "sampled"},
@@ -77,7 +95,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
-def build(root: Path, claims: dict[str, Any]) -> None:
+def build(root: Path, claims: Claims[StudyFacts]) -> None:
     """Write claims and stand-in figures below `root`, then article.md, .html and .pdf."""
     for folder in ("figures", "article"):
         (root / folder).mkdir(exist_ok=True)
@@ -87,7 +105,7 @@ def build(root: Path, claims: dict[str, Any]) -> None:
         for name in FIGURES:
             figure.savefig(root / "figures" / f"{name}.svg", metadata={"Date": None})
             figure.savefig(root / "figures" / f"{name}.pdf", metadata={"CreationDate": None})
-    write_json(root / "claims.json", claims)
+    write_claims(root / "claims.json", claims)
     write_runs(root / "runs.csv", claims)
     markdown = root / "article" / "article.md"
     figures = [root / "figures" / f"{name}.svg" for name in FIGURES]
@@ -160,14 +178,13 @@ def test_no_digit_is_typed_into_the_results() -> None:
 
 
 def test_every_number_of_the_results_follows_the_claims() -> None:
-    claims = make_claims()
     before = results_of(render(make_article(), PAPER))
-    changed = copy.deepcopy(claims)
-    for claim in changed["claims"].values():
-        for key in ("value", "low", "high"):
-            if isinstance(claim[key], (int, float)):
-                claim[key] = 7
-    after = render(Article(changed, PUBLISHED, FIGURES), PAPER)
+    claims = make_claims()
+    for claim_id, claim in claims.claims.items():
+        numbers = {key: getattr(claim, key) for key in ("value", "low", "high")}
+        sevens = {key: 7 for key, value in numbers.items() if isinstance(value, (int, float))}
+        claims.claims[claim_id] = replace(claim, **sevens)
+    after = render(article_of(claims), PAPER)
     rows = [row for row in results_of(after).splitlines() if row.startswith("| parrot")]
     numbers = [
         number
@@ -191,15 +208,15 @@ def test_every_entry_of_the_bibliography_is_cited(texts: dict[str, str]) -> None
 
 
 def test_a_citation_without_an_entry_is_refused_by_name() -> None:
-    article = make_article()
-    article.study["carbon"] = article.study["carbon"] | {"source": "nobody1900"}
+    claims = make_claims()
+    article = article_of(claims, carbon=replace(claims.study.carbon, source="nobody1900"))
     with pytest.raises(UserError, match="nobody1900"):
         render(article, PAPER)
 
 
 def test_an_unknown_claim_is_refused_by_name() -> None:
     article = make_article()
-    del article.claims["control.parrot-1m.ratio"]  # type: ignore[attr-defined]
+    del article.claims["control.parrot-1m.ratio"]
     with pytest.raises(UserError, match=r"control\.parrot-1m\.ratio"):
         render(article, PAPER)
 
@@ -217,9 +234,28 @@ def test_a_figure_that_was_not_made_is_refused_by_name() -> None:
         render(article, PAPER)
 
 
-def test_claims_without_a_part_are_refused() -> None:
-    with pytest.raises(UserError, match="permission"):
-        Article({"study": {}, "claims": {}}, {})
+@pytest.mark.parametrize("missing", ["permission", "study.runtimes", "study.machine.cpu"])
+def test_claims_without_a_part_are_refused_by_its_name(tmp_path: Path, missing: str) -> None:
+    file = tmp_path / "claims.json"
+    write_claims(file, make_claims())
+    assert read_claims(file).study == make_claims().study
+    content = read_json(file)
+    *outer, key = missing.split(".")
+    part = content
+    for name in outer:
+        part = part[name]
+    del part[key]
+    write_json(file, content)
+    with pytest.raises(UserError, match=rf"claims\.json .*`{key}`.*rule `claim`"):
+        read_claims(file)
+
+
+def test_a_number_that_is_a_text_is_refused_by_its_claim() -> None:
+    claims = make_claims()
+    ratio = claims.claims["control.parrot-1m.ratio"]
+    claims.claims["control.parrot-1m.ratio"] = replace(ratio, value="about one")
+    with pytest.raises(UserError, match=r"control\.parrot-1m\.ratio.*about one"):
+        render(article_of(claims), PAPER)
 
 
 def test_the_article_has_the_date_of_the_data_and_the_front_matter_of_the_draft() -> None:
@@ -235,8 +271,7 @@ def test_the_article_has_the_date_of_the_data_and_the_front_matter_of_the_draft(
 
 
 def test_a_study_without_a_date_is_refused() -> None:
-    article = make_article()
-    article.study["measured_on"] = "yesterday"
+    article = article_of(make_claims(), measured_on="yesterday")
     with pytest.raises(UserError, match="yesterday"):
         front_matter(article, PAPER)
 
@@ -299,7 +334,8 @@ def test_without_permission_no_runtime_is_said_to_need_less(
 def test_a_single_pair_that_may_not_be_claimed_is_not() -> None:
     article = make_article(**MEASURED)
     for claim_id, claim in article.claims.items():
-        claim["claimable"] = not claim_id.startswith("pair.mistral-7b.")  # type: ignore[index]
+        claimable = not claim_id.startswith("pair.mistral-7b.")
+        article.claims[claim_id] = replace(claim, claimable=claimable)
     text = render(article, PAPER)
     assert "mistral-7b: no claim is made about Ollama and llama-cpp-python." in text
     assert "codellama-7b: Ollama needs" in text
@@ -342,8 +378,8 @@ def test_findings_keep_opposite_directions_and_verdicts_apart() -> None:
         ("mistral-7b", "equivalent within margin", 1.01),
     ):
         for name, value in (("verdict", verdict), ("ratio", ratio)):
-            claim = article.claims[f"pair.{model}.ollama.llama_cpp.{name}"]
-            claim["value"] = value  # type: ignore[index]
+            claim_id = f"pair.{model}.ollama.llama_cpp.{name}"
+            article.claims[claim_id] = replace(article.claims[claim_id], value=value)
     assert article.findings() == [
         "Ollama needs 10\u00a0% less energy per token than llama-cpp-python with "
         "deepseek-coder-6.7b-instruct.",
@@ -431,7 +467,7 @@ def pages_of(folder: Path, tables: int, rows: int) -> int:
     header = "---\ntitle: T\ndate: 25/11/2026\n---\n\n## Appendix\n\n"
     article.write_text(header + table * tables)
     Figure(figsize=(7, 2)).savefig(folder / "figures/cover.pdf")
-    write_json(folder / "claims.json", {"claims": {}})
+    write_claims(folder / "claims.json", make_claims())
     write_runs(folder / "runs.csv", make_claims())
     made = (folder / "a.html", folder / "a.pdf")
     typeset(article, article, folder / "claims.json", folder / "runs.csv", PAPER, *made)
@@ -452,7 +488,7 @@ def test_a_missing_figure_stops_the_pdf_with_a_plain_error(
     (tmp_path / "article").mkdir()
     article = tmp_path / "article" / "article.md"
     article.write_bytes((built[0] / "article.md").read_bytes())
-    write_json(tmp_path / "claims.json", {"claims": {}})
+    write_claims(tmp_path / "claims.json", make_claims())
     write_runs(tmp_path / "runs.csv", make_claims())
     with pytest.raises(UserError, match="figures"):
         made = (tmp_path / "a.html", tmp_path / "a.pdf")
@@ -501,40 +537,50 @@ def test_text_in_a_table_cell_cannot_break_the_table() -> None:
 
 def test_tables_of_a_richer_study_are_printed_and_those_without_numbers_are_not() -> None:
     claims = make_claims(runtimes=3)
-    plain = render(Article(claims, PUBLISHED, FIGURES), PAPER)
+    plain = render(article_of(claims), PAPER)
     for words in ("Energy per token by kind of run", "Ranking by energy", "What became of the"):
         assert words not in plain
-    study, found = claims["study"], claims["claims"]
-    study["kinds"] = ["task", "fixed", "control", "quality"]
-    study["questions"] = {"task": "what users see", "fixed": "equal lengths"}
-    study["verdict_labels"] = ["passed", "timeout"]
-    study["warnings"] = [{"gate": "truncated", "text": "Many answers were cut."}]
-    study["attempts"] = [
-        {
-            "model": "parrot-1m",
-            "runtime": "ollama",
-            "kind": "task",
-            "block": 3,
-            "attempt": 1,
-            "started": "2026-11-25T05:00:00",
-            "code": "foreign_cpu",
-            "seen": 0.31,
-            "limit": 0.02,
-        }
-    ]
-    study["checks"] = [{"code": "cross_check", "limit": None, "runs": 30, "broken": 0}]
-    one = {"unit": "", "low": None, "high": None, "n": 5, "tier": "estimated", "source": ""}
-    for model, runtime in itertools.product(study["models"], study["runtimes"]):
-        cell = f"{model['name']}.{runtime['name']}"
+    labels = ["passed", "timeout"]
+    attempt = InvalidAttempt(
+        model="parrot-1m",
+        runtime="ollama",
+        kind="task",
+        block=3,
+        attempt=1,
+        started="2026-11-25T05:00:00",
+        code="foreign_cpu",
+        seen=0.31,
+        limit=0.02,
+    )
+
+    def one(value: int | float | str) -> Claim:
+        return Claim(
+            value=value, unit="", low=None, high=None, n=5, tier="estimated", source="of_a_test"
+        )
+
+    study, found = claims.study, claims.claims
+    for model, runtime in itertools.product(study.models, study.runtimes):
+        cell = f"{model.name}.{runtime.name}"
         for kind in ("task", "fixed", "quality"):
             for name in ("energy_j_per_token", "energy_j_per_task"):
-                found[f"kind.{kind}.{cell}.{name}"] = one | {"value": 0.5}
-        found[f"rank.{cell}.rank"] = one | {"value": 1}
-        found[f"rank.{cell}.ratio_to_best"] = one | {"value": 1.07}
-        found[f"rank.{cell}.tied_with"] = one | {"value": "Ollama"}
-        for label in study["verdict_labels"]:
-            found[f"verdicts.{cell}.{label}"] = one | {"value": 7}
-    rich = render(Article(claims, PUBLISHED, FIGURES), PAPER)
+                found[f"kind.{kind}.{cell}.{name}"] = one(0.5)
+        found[f"rank.{cell}.rank"] = one(1)
+        found[f"rank.{cell}.ratio_to_best"] = one(1.07)
+        found[f"rank.{cell}.tied_with"] = one("Ollama")
+        for label in labels:
+            found[f"verdicts.{cell}.{label}"] = one(7)
+    article = article_of(
+        claims,
+        kinds=["task", "fixed", "control", "quality"],
+        questions={"task": "what users see", "fixed": "equal lengths"},
+        verdict_labels=labels,
+        warnings=[
+            AnswerWarning("truncated", "parrot-1m", "ollama", 0.5, 0.05, "Many answers were cut.")
+        ],
+        attempts=[attempt],
+        checks=[Check(code="cross_check", limit=None, runs=30, broken=0)],
+    )
+    rich = render(article, PAPER)
     assert "| parrot-1m | Ollama | fixed | 0.500" in rich
     assert "- *fixed*: equal lengths" in rich
     assert "1.070" in rich and "Ranking by energy per token" in rich

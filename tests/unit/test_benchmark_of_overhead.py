@@ -12,9 +12,9 @@ from bench_overhead import Pass, Trial, lines_of, ratio_interval, speed_ratios, 
 from ghost import Shape, write_endless, write_ghost
 from real_runtimes import MODELS
 
-from joules.files import sha256_of
-from joules.models import gguf_facts
-from joules.tokenizer import tokenize
+from joules.core.files import sha256_of
+from joules.inputs.gguf_facts import gguf_facts
+from joules.inputs.tokenizer import tokenize
 
 SMALL = Shape(64, 2, 4, 2, 128, 1024)
 
@@ -59,7 +59,7 @@ def test_a_ghost_is_the_same_file_each_time_and_a_model_that_llama_cpp_reads(tmp
     one = write_ghost(tmp_path / "one.gguf", SMALL)
     two = write_ghost(tmp_path / "two.gguf", SMALL)
     assert sha256_of(one) == sha256_of(two)
-    assert gguf_facts(one)["quantization"] == "Q8_0"
+    assert gguf_facts(one).quantization == "Q8_0"
     (ids,) = tokenize(one, ["def f"])
     assert len(ids) >= 3
 

@@ -7,6 +7,9 @@ import psutil
 import pytest
 from benchmarks import bench_null, bench_scale
 
+from joules.analyse.tables import tabulate
+from joules.core.reading import archived_study
+
 
 def test_a_difference_that_is_not_there_is_seldom_found():
     found = [
@@ -34,16 +37,20 @@ def test_simulated_runs_follow_the_schedule_and_drift():
 
 
 def test_a_written_campaign_can_be_tabulated(tmp_path):
-    from joules.tables import tabulate
-
     bench_scale.write_campaign(tmp_path, blocks=1, problems=3)
     records = sorted(tmp_path.glob("records/*/*/*/*.json"))
     grades = sorted(tmp_path.glob("grades/*/*/*/*.json"))
     agreements = sorted(tmp_path.glob("agreement/*.json"))
-    config = bench_scale.configuration(1, 3)
-    tables = tabulate(records, grades, agreements, config)
+    tables = tabulate(records, grades, agreements, 267.6, "refuse")
     assert len(tables.runs) == bench_scale.RUNS_PER_BLOCK == 20
     assert isinstance(tables.tasks, pd.DataFrame) and len(tables.tasks) == 60
+
+
+def test_an_offered_campaign_is_read_as_an_archive(tmp_path):
+    name = bench_scale.offer(tmp_path, tmp_path / "campaign", blocks=2, problems=3)
+    study = archived_study(name, tmp_path)
+    assert (study.models, study.runtimes) == (bench_scale.MODELS, bench_scale.RUNTIMES)
+    assert (study.blocks, study.problems, study.study) == (2, 3, f"archive/{name}")
 
 
 def test_memory_of_a_command_is_that_of_all_its_processes(tmp_path):

@@ -1,23 +1,20 @@
 """What the article may say, and every number that it states."""
 
-import json
-
+import msgspec
 import pandas as pd
 import pytest
-import synthetic
+from synthetic_tables import study_tables
 
-from joules.analysis import statistics
-from joules.claims import (
-    TABLES,
-    claims,
-    left_out_blocks,
-    permission,
-    published_scores,
-)
-from joules.files import read_json, to_json
-from joules.schedule import Run
-from joules.study_facts import representative_records, study_facts
-from joules.tables import tabulate
+from joules.analyse.left_out_blocks import left_out_blocks
+from joules.analyse.study_statistics import statistics
+from joules.core.catalogue import catalogue_from
+from joules.core.plan import Run
+from joules.core.study import Carbon
+from joules.write.claims import TABLES, claims
+from joules.write.claims_file import FlaggedRun, read_claims, write_claims
+from joules.write.permission import permission
+from joules.write.published_scores import PublishedShare, published_scores
+from joules.write.study_facts import AskedStudy, representative_records, study_facts
 
 
 def comparisons(blocks=8, pairs=1, control=(0.99, 1.01), split=""):
@@ -36,8 +33,8 @@ def comparisons(blocks=8, pairs=1, control=(0.99, 1.01), split=""):
 @pytest.mark.parametrize("tier", ["measured", "sampled"])
 def test_enough_blocks_and_a_quiet_control_permit_a_claim(tier):
     found = permission(comparisons(), tier)
-    assert found["energy_difference"] is True
-    assert found["smallest_p"] == 2 / 2**8
+    assert found.energy_difference is True
+    assert found.smallest_p == 2 / 2**8
 
 
 @pytest.mark.parametrize(
@@ -58,32 +55,35 @@ def test_enough_blocks_and_a_quiet_control_permit_a_claim(tier):
 )
 def test_a_claim_is_refused_with_its_reason(table, tier, words):
     found = permission(table, tier)
-    assert found["energy_difference"] is False
-    assert words in found["reason"]
+    assert found.energy_difference is False
+    assert words in found.reason
 
 
 @pytest.mark.parametrize("interval", [(0.94, 1.06), (0.999, 1.0399), (0.961, 1.0)])
 def test_a_control_whose_ratio_is_within_two_percent_permits_a_claim(interval):
-    assert permission(comparisons(control=interval), "measured")["energy_difference"] is True
+    assert permission(comparisons(control=interval), "measured").energy_difference is True
 
 
 def test_every_compared_model_needs_its_own_control():
     other = comparisons().assign(model="n").iloc[:1]
     found = permission(pd.concat([comparisons(), other]), "measured")
-    assert (
-        found["energy_difference"] is False
-        and "control with two blocks or more for n" in (found["reason"])
+    assert found.energy_difference is False and "control with two blocks or more for n" in (
+        found.reason
     )
 
 
 def claims_of(folder, published=None, **options):
-    study = synthetic.write_study(folder, validate=False, **options)
-    tables = tabulate(study.records, study.grades, study.agreements, study.config)
-    records = map(read_json, representative_records(study.records, tables.runs))
-    facts = study_facts(tables.runs, list(records), study.config, tables.attempts, tables.validity)
-    found = statistics(tables.runs, tables.tasks, study.config["runtimes"])
+    """Return the tables of a synthetic study, and its claims as read from their file."""
+    study, tables = study_tables(folder, **options)
+    records = representative_records(study.records, tables.runs)
+    asked = AskedStudy(
+        **{name: getattr(study.config, name) for name in AskedStudy.__struct_fields__}
+    )
+    facts = study_facts(tables.runs, records, asked, tables.attempts, tables.validity)
+    found = statistics(tables.runs, tables.tasks, study.config.runtimes)
     assert set(TABLES) == set(found)
-    return tables, json.loads(to_json(claims(facts, found, published)))
+    write_claims(folder / "claims.json", claims(facts, found, published))
+    return tables, read_claims(folder / "claims.json")
 
 
 CELL_NAMES = [
@@ -146,23 +146,23 @@ def test_every_claim_of_the_contract_is_there_even_where_it_has_no_value(tmp_pat
     _, found = claims_of(tmp_path, blocks=1, tier="estimated")
     for model in ("parrot-1m", "parrot-3m"):
         for runtime in ("ollama", "llama_cpp"):
-            assert {f"cell.{model}.{runtime}.{name}" for name in CELL_NAMES} <= set(found["claims"])
+            assert {f"cell.{model}.{runtime}.{name}" for name in CELL_NAMES} <= set(found.claims)
         pair = f"pair.{model}.ollama.llama_cpp"
-        assert {f"{pair}.{name}" for name in PAIR_NAMES} <= set(found["claims"])
-        assert {f"control.{model}.{name}" for name in CONTROL_NAMES} <= set(found["claims"])
-    assert found["claims"]["pair.parrot-1m.ollama.llama_cpp.p_holm"]["value"] is None
-    assert found["claims"]["cell.parrot-1m.ollama.dram_share"]["value"] is None
-    for claim in found["claims"].values():
-        assert set(claim) - {"claimable"} == {
-            *("value", "unit", "low", "high", "n", "tier", "source")
-        }
+        assert {f"{pair}.{name}" for name in PAIR_NAMES} <= set(found.claims)
+        assert {f"control.{model}.{name}" for name in CONTROL_NAMES} <= set(found.claims)
+    assert found.claims["pair.parrot-1m.ollama.llama_cpp.p_holm"].value is None
+    assert found.claims["cell.parrot-1m.ollama.dram_share"].value is None
+    compared = {
+        name for name, claim in found.claims.items() if claim.claimable is not msgspec.UNSET
+    }
+    assert {name.split(".")[0] for name in compared} == {"pair"}
 
 
 def test_nothing_estimated_may_be_claimed_however_clear_it_looks(tmp_path):
     _, found = claims_of(tmp_path, blocks=8, ratios={"llama_cpp": 4.7}, tier="estimated")
-    assert found["permission"]["energy_difference"] is False
-    verdict = found["claims"]["pair.parrot-1m.ollama.llama_cpp.verdict"]
-    assert (verdict["value"], verdict["tier"], verdict["claimable"]) == (
+    assert found.permission.energy_difference is False
+    verdict = found.claims["pair.parrot-1m.ollama.llama_cpp.verdict"]
+    assert (verdict.value, verdict.tier, verdict.claimable) == (
         *("different", "estimated"),
         False,
     )
@@ -170,43 +170,39 @@ def test_nothing_estimated_may_be_claimed_however_clear_it_looks(tmp_path):
 
 def test_what_was_measured_may_be_claimed_and_names_its_source(tmp_path):
     tables, found = claims_of(tmp_path, blocks=8, ratios={"llama_cpp": 1.2}, seed=4)
-    assert found["permission"]["energy_difference"] is True
-    ratio = found["claims"]["pair.parrot-3m.ollama.llama_cpp.ratio"]
-    assert ratio["low"] < ratio["value"] < ratio["high"] < 1
-    assert (ratio["n"], ratio["claimable"]) == (8, True)
-    assert ratio["source"] == (
+    assert found.permission.energy_difference is True
+    ratio = found.claims["pair.parrot-3m.ollama.llama_cpp.ratio"]
+    assert ratio.low < ratio.value < ratio.high < 1
+    assert (ratio.n, ratio.claimable) == (8, True)
+    assert ratio.source == (
         "statistics/comparisons.csv model=parrot-3m runtime_a=ollama runtime_b=llama_cpp kind=task"
     )
     runs = tables.runs
     own = runs[(runs["model"] == "parrot-3m") & (runs["runtime"] == "ollama")]
     own = own[own["kind"] == "task"]
-    carbon = found["claims"]["cell.parrot-3m.ollama.gco2e_per_1000_tasks"]
+    carbon = found.claims["cell.parrot-3m.ollama.gco2e_per_1000_tasks"]
     grams = own["energy_j"].mean() / own["tasks"].iloc[0] * 1000 / 3.6e6 * 268
-    assert carbon["value"] == pytest.approx(grams, rel=1e-6)
+    assert carbon.value == pytest.approx(grams, rel=1e-6)
 
 
 def test_the_study_says_where_when_and_on_what_it_was_measured(tmp_path):
     bad = Run("parrot-1m", "ollama", "task", 2)
     _, found = claims_of(tmp_path, blocks=2, invalid=[bad])
-    study = found["study"]
-    assert [model["name"] for model in study["models"]] == ["parrot-1m", "parrot-3m"]
-    assert [runtime["label"] for runtime in study["runtimes"]] == ["Ollama", "llama-cpp-python"]
-    assert (study["runs"], study["valid_runs"], study["blocks"], study["problems"]) == (
+    study = found.study
+    assert [model.name for model in study.models] == ["parrot-1m", "parrot-3m"]
+    assert [runtime.label for runtime in study.runtimes] == ["Ollama", "llama-cpp-python"]
+    assert (study.runs, study.valid_runs, study.blocks, study.problems) == (
         12,
         11,
         2,
         10,
     )
-    assert study["control_runtime"] == "ollama"
-    assert study["measured_on"] == "2026-11-25"
-    assert study["machine"]["memory_gb"] == pytest.approx(17.18, abs=0.01)
-    assert study["carbon"] == {
-        "grams_per_kwh": 268,
-        "country_iso_code": "NLD",
-        "source": "ember2024",
-    }
-    broken = {"model": "parrot-1m", "runtime": "ollama", "kind": "task", "block": 2}
-    assert study["invalid_runs"] == [broken | {"codes": ["foreign_cpu"], "valid": False}]
+    assert study.control_runtime == "ollama"
+    assert study.measured_on == "2026-11-25"
+    assert study.machine.memory_gb == pytest.approx(17.18, abs=0.01)
+    assert study.carbon == Carbon(grams_per_kwh=268, country_iso_code="NLD", source="ember2024")
+    broken = FlaggedRun("parrot-1m", "ollama", "task", 2, valid=False, codes=["foreign_cpu"])
+    assert study.invalid_runs == [broken]
 
 
 def test_blocks_that_were_left_out_are_reported_with_the_command_that_mends_them():
@@ -218,69 +214,71 @@ def test_blocks_that_were_left_out_are_reported_with_the_command_that_mends_them
 def test_each_kind_has_its_numbers_and_the_question_that_it_answers(tmp_path):
     kinds = ("task", "control", "fixed", "quality")
     _, found = claims_of(tmp_path, kinds=kinds, blocks=3)
-    assert list(found["study"]["questions"]) == sorted(kinds)
+    assert list(found.study.questions) == sorted(kinds)
     for kind in kinds:
-        claim = found["claims"][f"kind.{kind}.parrot-1m.ollama.energy_j_per_token"]
-        assert claim["value"] > 0 and claim["n"] == (1 if kind == "quality" else 3)
-    assert "fixed.parrot-1m.ollama.llama_cpp.p_holm" in found["claims"]
-    assert not any(name.startswith("quality.") for name in found["claims"])
+        claim = found.claims[f"kind.{kind}.parrot-1m.ollama.energy_j_per_token"]
+        assert claim.value > 0 and claim.n == (1 if kind == "quality" else 3)
+    assert "fixed.parrot-1m.ollama.llama_cpp.p_holm" in found.claims
+    assert not any(name.startswith("quality.") for name in found.claims)
 
 
 def test_break_even_ranking_sensitivity_and_counts_have_claims(tmp_path):
     _, found = claims_of(
         tmp_path, blocks=8, ratios={"llama_cpp": 1.2}, seed=4, models=("parrot-1m",)
     )
-    stated = found["claims"]
+    stated = found.claims
     rank = stated["rank.parrot-1m.llama_cpp.rank"]
-    assert (rank["value"], type(rank["value"])) == (2, int)
-    assert stated["rank.parrot-1m.ollama.tied_with"]["value"] == ""
+    assert (rank.value, type(rank.value)) == (2, int)
+    assert stated["rank.parrot-1m.ollama.tied_with"].value == ""
     pair = "parrot-1m.ollama.llama_cpp"
-    assert stated[f"break_even.{pair}.break_even_tasks"]["value"] is None
-    assert "any number" in stated[f"break_even.{pair}.note"]["value"]
-    primary = stated[f"sensitivity.{pair}.sign_flip.ratio"]["value"]
-    assert primary == stated[f"pair.{pair}.ratio"]["value"]
+    assert stated[f"break_even.{pair}.break_even_tasks"].value is None
+    assert "any number" in stated[f"break_even.{pair}.note"].value
+    primary = stated[f"sensitivity.{pair}.sign_flip.ratio"].value
+    assert primary == stated[f"pair.{pair}.ratio"].value
     mixed = stated[f"sensitivity.{pair}.mixed_model.ratio"]
-    assert mixed["value"] == pytest.approx(primary, rel=0.01)
-    labels = found["study"]["verdict_labels"]
+    assert mixed.value == pytest.approx(primary, rel=0.01)
+    labels = found.study.verdict_labels
     counts = [stated[f"verdicts.parrot-1m.ollama.{label}"] for label in labels]
-    assert sum(count["value"] for count in counts) == counts[0]["n"] == 10
-    assert stated["rules.parrot-1m.ollama.body"]["value"] == 10
-    assert stated["noise.largest_cv"]["value"] > 0 and stated["drift.p_kendall"]["n"] == 24
-    assert stated["omnibus.parrot-1m.p_friedman"]["value"] is None
-    assert stated["contested.parrot-1m.ollama.graded_without"]["value"] == 10
+    assert sum(count.value for count in counts) == counts[0].n == 10
+    assert stated["rules.parrot-1m.ollama.body"].value == 10
+    assert stated["noise.largest_cv"].value > 0 and stated["drift.p_kendall"].n == 24
+    assert stated["omnibus.parrot-1m.p_friedman"].value is None
+    assert stated["contested.parrot-1m.ollama.graded_without"].value == 10
 
 
 def test_a_score_far_from_the_published_one_is_a_warning_with_both_numbers(tmp_path):
-    published = {"parrot-1m": {"pass_at_1": 0.99, "source": "a paper"}}
+    published = {"parrot-1m": PublishedShare(0.99, "a paper")}
     kinds = ("task", "quality")
     _, found = claims_of(tmp_path, published, kinds=kinds, blocks=1, runtimes=("ollama",))
-    warning = next(w for w in found["study"]["warnings"] if w["gate"] == "published_score")
-    assert "99.0 %" in warning["text"] and f"{100 * warning['seen']:.1f} %" in warning["text"]
-    assert found["claims"]["published.parrot-1m.pass_at_1"]["source"] == "a paper"
+    warning = next(w for w in found.study.warnings if w.gate == "published_score")
+    assert "99.0 %" in warning.text and f"{100 * warning.seen:.1f} %" in warning.text
+    assert found.claims["published.parrot-1m.pass_at_1"].source == "a paper"
 
 
 def test_a_score_near_the_published_one_is_no_warning(tmp_path):
-    published = {"parrot-1m": {"pass_at_1": 0.62, "source": "a paper"}}
+    published = {"parrot-1m": PublishedShare(0.62, "a paper")}
     kinds = ("task", "quality")
     _, found = claims_of(tmp_path, published, kinds=kinds, blocks=1, runtimes=("ollama",))
-    assert not [w for w in found["study"]["warnings"] if w["gate"] == "published_score"]
+    assert not [w for w in found.study.warnings if w.gate == "published_score"]
 
 
 def test_many_cut_answers_are_flagged(tmp_path):
     _, found = claims_of(tmp_path, blocks=1, problems=164)
-    flags = [w for w in found["study"]["warnings"] if w["gate"] == "truncated"]
-    assert flags and all(flag["seen"] > flag["limit"] == 0.05 for flag in flags)
+    flags = [w for w in found.study.warnings if w.gate == "truncated"]
+    assert flags and all(flag.seen > flag.limit == 0.05 for flag in flags)
 
 
 def test_published_scores_are_read_as_shares_of_one():
-    catalogue = {"m": {"published_pass_at_1": {"value": 61.6, "source": "s"}}, "n": {}}
+    entry = {"url": "https://example.org/m.gguf", "license": "MIT", "prompt_style": "base"}
+    scored = entry | {"published_pass_at_1": {"value": 61.6, "source": "s"}}
+    catalogue = catalogue_from({"models": {"m": scored, "n": entry}})
     found = published_scores(catalogue, ["m", "n", "o"])
-    assert found == {"m": {"pass_at_1": pytest.approx(0.616), "source": "s"}}
+    assert found == {"m": PublishedShare(pytest.approx(0.616), "s")}
 
 
 def test_settings_that_a_runtime_cannot_hold_or_show_are_told_apart(tmp_path):
     _, found = claims_of(tmp_path, blocks=1)
-    by_setting = {row["setting"]: row["runtimes"] for row in found["study"]["cannot_hold"]}
+    by_setting = {row.setting: row.runtimes for row in found.study.cannot_hold}
     assert by_setting["context_length"] == {"ollama": "observed", "llama_cpp": "observed"}
     assert set(by_setting["temperature"].values()) == {"unobservable"}
 
@@ -288,8 +286,8 @@ def test_settings_that_a_runtime_cannot_hold_or_show_are_told_apart(tmp_path):
 def test_invalid_attempts_are_listed_with_what_was_seen(tmp_path):
     run = Run("parrot-1m", "ollama", "task", 2)
     _, found = claims_of(tmp_path, blocks=2, attempts=[run])
-    (attempt,) = found["study"]["attempts"]
-    assert (attempt["block"], attempt["attempt"], attempt["code"]) == (2, 1, "foreign_cpu")
-    assert float(attempt["seen"]) == 0.05 and float(attempt["limit"]) == 0.02
-    checks = {check["code"]: check for check in found["study"]["checks"]}
-    assert (checks["foreign_cpu"]["runs"], checks["foreign_cpu"]["broken"]) == (12, 0)
+    (attempt,) = found.study.attempts
+    assert (attempt.block, attempt.attempt, attempt.code) == (2, 1, "foreign_cpu")
+    assert float(attempt.seen) == 0.05 and float(attempt.limit) == 0.02
+    checks = {check.code: check for check in found.study.checks}
+    assert (checks["foreign_cpu"].runs, checks["foreign_cpu"].broken) == (12, 0)

@@ -9,11 +9,13 @@ import synthetic
 from scipy import stats
 from synthetic_tables import study_tables
 
-from joules.answers import contested, first_difference, quality, rule_counts, verdict_counts
-from joules.descriptives import MOST_FOR_SLOPE, cells, drift, wilson
-from joules.phases import break_even, phases
-from joules.schedule import Run
-from joules.statistics import compare
+from joules.analyse.cells import cells
+from joules.analyse.comparison import compare
+from joules.analyse.drift import MOST_FOR_SLOPE, drift
+from joules.analyse.estimates import wilson
+from joules.analyse.phases import break_even, phases
+from joules.analyse.quality import contested, first_difference, quality, rule_counts, verdict_counts
+from joules.core.plan import Run
 
 
 @pytest.mark.parametrize(

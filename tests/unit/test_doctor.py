@@ -10,12 +10,21 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from msgspec.structs import replace
 from small_study import CHECKOUT
 
-from joules import doctor, environment, instrument
-from joules.study_config import ModelState, Study, load_study
+from joules.commands import machine_findings, study_findings
+from joules.commands.findings import Finding
+from joules.commands.needs import Disk, ModelState
+from joules.core.catalogue import catalogue_from
+from joules.core.conditions import Limits
+from joules.core.files import write_json
+from joules.core.machine_facts import ForeignProcess, ForeignUse, Virtualisation
+from joules.core.reading import LoadedStudy, load_study
+from joules.machine import machine_state
+from joules.measure import instrument
 
-PYTHON = [sys.executable, "-P", "-m", "joules.doctor"]
+PYTHON = [sys.executable, "-P", "-m", "joules.commands.doctor"]
 ENVIRONMENT = {"PYTHONPATH": "workflow/scripts", "PATH": os.environ["PATH"], "HOME": "/nowhere"}
 UNREADABLE = """
 set -e
@@ -51,8 +60,14 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def laid(tmp_path: Path, **changes: object) -> str:
     path = tmp_path / "own.yaml"
-    path.write_text(yaml.safe_dump(changes))
+    path.write_text(yaml.safe_dump({"study": "own", **changes}))
     return str(path)
+
+
+def in_folder(folder: Path) -> LoadedStudy:
+    """Return the demonstration study as if it lay in another folder."""
+    default = load_study()
+    return LoadedStudy(default.study, default.catalogue, folder)
 
 
 def line(output: str, what: str) -> str:
@@ -77,7 +92,7 @@ def test_the_demonstration_can_start_here(tier):
         assert line(done.stdout, what)
     for what in ("virtualisation", "background load", "CodeCarbon", "model parrot-1m"):
         assert line(done.stdout, what)
-    for name in load_study().config["runtimes"]:
+    for name in load_study().study.runtimes:
         assert line(done.stdout, f"runtime {name}").startswith("ok ")
 
 
@@ -96,26 +111,29 @@ def test_a_study_that_asks_for_counters_is_blocked_where_there_are_none(tier):
 
 
 def test_everything_that_is_in_the_way_is_named_at_once(tmp_path):
+    first = load_study().study.runtimes[0]
+    unknown = f"{first}_x"
     config = laid(
         tmp_path,
         models=["parrot-1m", "parrot-1n"],
-        runtimes=["ollama", "olama"],
+        runtimes=[first, unknown],
         kinds=["fixed"],
+        require_tier="estimated",
     )
     done = run(config, CODECARBON_PUE="2")
     assert done.returncode == 1
     assert "Did you mean parrot-1m" in line(done.stdout, "model parrot-1n")
     assert "CODECARBON_PUE" in line(done.stdout, "CodeCarbon")
-    assert "`runtime_options` has no entry" in line(done.stdout, "runtime olama")
-    assert "cannot hold ignore_eos" in line(done.stdout, "runtime ollama")
-    named = "CodeCarbon, runtime ollama, runtime olama, model parrot-1n"
+    assert "`runtime_options` has no entry" in line(done.stdout, f"runtime {unknown}")
+    assert "cannot hold ignore_eos" in line(done.stdout, f"runtime {first} ")
+    named = f"CodeCarbon, runtime {first}, runtime {unknown}, model parrot-1n"
     assert done.stdout.splitlines()[-1].endswith(f"cannot start here: {named}.")
 
 
 def test_a_config_with_a_mistake_ends_with_two_and_no_report(tmp_path):
-    done = run(laid(tmp_path, blokcs=3))
+    done = run(laid(tmp_path, models=["parrot-1m"], runtimes=["x"], blokcs=3))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'blokcs' was unexpected" in done.stderr and "Traceback" not in done.stderr
+    assert "blokcs" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_command_that_is_named_for_unreadable_counters_makes_them_readable(tmp_path):
@@ -144,8 +162,9 @@ def test_the_command_that_is_named_for_unreadable_counters_makes_them_readable(t
 
 
 def test_clocks_that_vary_are_noted_with_the_command_that_holds_them():
-    state = {"governors": ["powersave"], "turbo_off": "0", "boost": None, "power_plugged": False}
-    governor, turbo, supply = doctor.clocks(state)
+    seen = machine_state.observe()
+    state = replace(seen, governors=["powersave"], turbo_off="0", boost=None, power_plugged=False)
+    governor, turbo, supply = machine_findings.clocks(state)
     cpu = "/sys/devices/system/cpu"
     assert governor.text.endswith(
         f"echo performance | sudo tee {cpu}/cpu*/cpufreq/scaling_governor"
@@ -153,28 +172,29 @@ def test_clocks_that_vary_are_noted_with_the_command_that_holds_them():
     assert turbo.text.endswith(f"echo 1 | sudo tee {cpu}/intel_pstate/no_turbo")
     assert "battery" in supply.text
     assert {governor.mark, turbo.mark, supply.mark} == {"note"}
-    state = {"governors": ["performance"], "turbo_off": None, "boost": "1", "power_plugged": True}
-    governor, turbo = doctor.clocks(state)
+    state = replace(seen, governors=["performance"], turbo_off=None, boost="1", power_plugged=True)
+    governor, turbo = machine_findings.clocks(state)
     assert governor.mark == "ok"
     assert turbo.text.endswith(f"echo 0 | sudo tee {cpu}/cpufreq/boost")
-    state |= {"boost": "0"}
-    assert [each.mark for each in doctor.clocks(state)] == ["ok", "ok"]
+    state = replace(state, boost="0")
+    assert [each.mark for each in machine_findings.clocks(state)] == ["ok", "ok"]
 
 
 def test_a_virtual_machine_is_noted():
-    found = {"hypervisor_flag": True, "container_file": True, "vm": "kvm", "container": "docker"}
-    assert "a container in a virtual machine (kvm)" in doctor.virtual(found).text
-    found = {"hypervisor_flag": False, "container_file": False, "vm": None, "container": None}
-    assert doctor.virtual(found) == doctor.Finding("ok", "virtualisation", "none seen")
+    found = Virtualisation(hypervisor_flag=True, container_file=True, vm="kvm", container="docker")
+    assert "a container in a virtual machine (kvm)" in machine_findings.virtual(found).text
+    found = Virtualisation(hypervisor_flag=False, container_file=False, vm=None, container=None)
+    assert machine_findings.virtual(found) == Finding("ok", "virtualisation", "none seen")
 
 
 def test_load_by_others_is_noted_with_what_becomes_of_runs(monkeypatch):
-    seen = {"share": 0.2, "steal_share": 0, "top": [{"name": "cc1", "cpu_s": 0.01}]}
-    monkeypatch.setattr(environment, "foreign_use", lambda *arguments: seen)
-    found = doctor.background({"cpu_busy": 0.05, "flag_only": False}, seconds=0.01)
+    seen = ForeignUse(share=0.2, steal_share=0, top=[ForeignProcess(name="cc1", cpu_s=0.01)])
+    monkeypatch.setattr(machine_state, "foreign_use", lambda *arguments: seen)
+    found = machine_findings.background(Limits(cpu_busy=0.05, flag_only=False), seconds=0.01)
     assert found.mark == "note" and "cc1" in found.text and "Runs would be invalid" in found.text
-    assert "flagged" in doctor.background({"cpu_busy": 0.05, "flag_only": True}, 0.01).text
-    assert doctor.background({"cpu_busy": 0.2, "flag_only": True}, 0.01).mark == "ok"
+    flagged = machine_findings.background(Limits(cpu_busy=0.05, flag_only=True), 0.01)
+    assert "flagged" in flagged.text
+    assert machine_findings.background(Limits(cpu_busy=0.2), 0.01).mark == "ok"
 
 
 def test_a_disk_that_is_too_small_blocks_and_says_by_how_much(monkeypatch):
@@ -182,31 +202,58 @@ def test_a_disk_that_is_too_small_blocks_and_says_by_how_much(monkeypatch):
     states = [ModelState("x", False, 4_000_000_000, 4_000_000_000)]
     study = load_study()
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(0, 0, 5_000_000_000))
-    found = doctor.disk(study, states)
-    assert found.mark == "blocks"
+    (found,) = machine_findings.disks(study, states)
+    assert (found.what, found.mark) == ("disk", "blocks")
     assert "4.00 GB of models, 4.00 GB for a copy in use" in found.text
     assert "Free " in found.text
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(0, 0, 10**12))
-    assert doctor.disk(study, states).mark == "ok"
+    assert [each.mark for each in machine_findings.disks(study, states)] == ["ok"]
+
+
+def test_results_on_another_disk_than_the_clone_are_looked_at_beside_it(monkeypatch, tmp_path):
+    loaded = in_folder(tmp_path)
+    known = {tmp_path: Disk(tmp_path, 1, 10**12), loaded.results: Disk(Path("/mnt"), 2, 10**6)}
+    monkeypatch.setattr(machine_findings, "disk_of", known.__getitem__)
+    clone, results = machine_findings.disks(loaded, [])
+    assert (clone.what, clone.mark) == ("disk", "ok")
+    assert f"1000.00 GB free on the disk of {tmp_path}" in clone.text
+    assert (results.what, results.mark) == ("disk of results", "blocks")
+    assert "1.00 MB free on the disk of /mnt, 500.00 MB needed" in results.text
+    assert results.text.endswith("Free 499.00 MB")
 
 
 def test_a_model_larger_than_the_memory_blocks():
     total = psutil.virtual_memory().total
-    assert doctor.memory([ModelState("x", True, total, 0)]).mark == "blocks"
-    assert doctor.memory([ModelState("x", True, 1000, 0)]).mark == "ok"
+    assert machine_findings.memory([ModelState("x", True, total, 0)]).mark == "blocks"
+    assert machine_findings.memory([ModelState("x", True, 1000, 0)]).mark == "ok"
 
 
 def test_a_model_of_unknown_hash_blocks_unless_it_is_to_be_trusted(tmp_path):
-    catalogue = {"models": {"x": {"url": "https://example.org/x.gguf"}}}
-    found, _ = doctor.model(Study({"trust_on_first_use": False}, catalogue, tmp_path), "x")
+    entry = {"url": "https://example.org/x.gguf", "license": "MIT", "prompt_style": "base"}
+    catalogue = catalogue_from({"models": {"x": entry}})
+    study = replace(load_study().study, trust_on_first_use=False)
+    found, _ = study_findings.model(LoadedStudy(study, catalogue, tmp_path), "x")
     assert found.mark == "blocks" and "trust_on_first_use" in found.text
-    found, _ = doctor.model(Study({"trust_on_first_use": True}, catalogue, tmp_path), "x")
+    study = replace(study, trust_on_first_use=True)
+    found, _ = study_findings.model(LoadedStudy(study, catalogue, tmp_path), "x")
     assert (found.mark, found.text) == ("note", "to be fetched, size not known")
 
 
-def provision(tmp_path: Path, **options: object) -> doctor.Finding:
-    study = Study({"runtime_options": {"r": {"version": "1", **options}}}, {}, tmp_path)
-    return doctor.provision(study, "r")
+def runtime_with_releases() -> str:
+    options = load_study().study.runtime_options
+    return next(name for name, each in options.items() if "official" in each)
+
+
+def with_options(folder: Path, name: str, **options: object) -> LoadedStudy:
+    """Return the demonstration study in a folder, with other options of one runtime."""
+    loaded = in_folder(folder)
+    study = replace(loaded.study, runtime_options={name: {"version": "1", **options}})
+    return LoadedStudy(study, loaded.catalogue, folder)
+
+
+def provision(folder: Path, **options: object) -> Finding:
+    name = runtime_with_releases()
+    return study_findings.provision(with_options(folder, name, **options), name)
 
 
 def test_a_runtime_to_be_built_needs_a_compiler(tmp_path, monkeypatch):
@@ -218,13 +265,18 @@ def test_a_runtime_to_be_built_needs_a_compiler(tmp_path, monkeypatch):
 
 def test_a_binary_of_one_s_own_must_be_there(tmp_path):
     assert provision(tmp_path, **{"from": "path"}, binary="").mark == "blocks"
+    assert provision(tmp_path, **{"from": "path"}, binary="/no/such/program").mark == "blocks"
     assert provision(tmp_path, **{"from": "path"}, binary=sys.executable).mark == "note"
 
 
 def test_a_release_is_fetched_or_blocks_where_there_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    release = {"url": "https://example.org/r.tar.zst", "bytes": 1_200_000_000}
+    release = {
+        "url": "https://example.org/r.tar.zst",
+        "sha256": "0" * 64,
+        "bytes": 1_200_000_000,
+    }
     options = {"from": "official", "official": {"linux-amd64": release}}
     monkeypatch.setattr("shutil.which", lambda name: "/bin/zstd")
     assert provision(tmp_path, **options).text == "1.20 GB will be fetched"
@@ -234,37 +286,49 @@ def test_a_release_is_fetched_or_blocks_where_there_is_none(tmp_path, monkeypatc
 
 
 def test_a_runtime_built_for_another_processor_or_gone_blocks(tmp_path):
-    facts = tmp_path / "resources/runtimes/r/1.json"
-    facts.parent.mkdir(parents=True)
-    facts.write_text('{"cpu_model": "another", "cpu_features": "none"}')
+    shown = f"resources/runtimes/{runtime_with_releases()}/1.json"
+    facts = tmp_path / shown
+    write_json(facts, {"version": "1", "cpu_model": "another", "cpu_features": "none"})
     found = provision(tmp_path)
-    assert found.mark == "blocks" and "rm resources/runtimes/r/1.json" in found.text
-    facts.write_text('{"binary": "gone"}')
-    assert "gone is gone" in provision(tmp_path).text
-    facts.write_text("{}")
-    assert provision(tmp_path).mark == "ok"
+    assert found.mark == "blocks" and "was built for" in found.text and "another" in found.text
+    assert found.text.endswith(f"Make it again: rm {shown}")
+    write_json(facts, {"version": "1", "binary": "gone"})
+    found = provision(tmp_path)
+    assert (found.mark, found.text) == ("blocks", f"gone is gone. Make it again: rm {shown}")
+    write_json(facts, {"version": "1"})
+    assert provision(tmp_path) == Finding(
+        "ok", f"runtime {runtime_with_releases()}", f"provided ({shown})"
+    )
+
+
+def test_what_was_provided_and_cannot_be_read_blocks(tmp_path):
+    facts = tmp_path / f"resources/runtimes/{runtime_with_releases()}/1.json"
+    facts.parent.mkdir(parents=True)
+    facts.write_text("{")
+    found = provision(tmp_path)
+    assert found.mark == "blocks" and str(facts) in found.text
 
 
 def test_a_runtime_s_own_environment_is_named_with_the_command_that_makes_it(tmp_path):
-    default = load_study()
-    study = Study(default.config, default.catalogue, tmp_path)
-    name = default.config["runtimes"][-1]
-    assert not any(".venvs" in each.text for each in doctor.runtime(study, name))
+    loaded = in_folder(tmp_path)
+    name = loaded.study.runtimes[-1]
+
+    def named() -> list[Finding]:
+        return [each for each in study_findings.runtime(loaded, name) if ".venvs" in each.text]
+
+    assert not named()
     (tmp_path / "requirements").mkdir()
     (tmp_path / f"requirements/runtime-{name}.txt").touch()
-    found = [each for each in doctor.runtime(study, name) if ".venvs" in each.text]
-    assert found[0].mark == "note" and found[0].text.endswith(f"make runtime NAME={name}")
+    (found,) = named()
+    assert found.mark == "note" and found.text.endswith(f"make runtime NAME={name}")
     (tmp_path / f".venvs/{name}/bin").mkdir(parents=True)
     (tmp_path / f".venvs/{name}/bin/python").touch()
-    found = [each for each in doctor.runtime(study, name) if ".venvs" in each.text]
-    assert found[0].mark == "ok"
+    (found,) = named()
+    assert found.mark == "ok"
 
 
-def test_an_option_that_a_runtime_does_not_know_blocks():
-    default = load_study()
-    name = default.config["runtimes"][-1]
-    options = {name: {"version": "1", "no_such": True}}
-    study = Study({**default.config, "runtime_options": options}, {}, default.root)
-    assert [(f.mark, "no_such" in f.text) for f in doctor.runtime(study, name)] == [
-        ("blocks", True)
-    ]
+def test_an_option_that_a_runtime_does_not_know_blocks(tmp_path):
+    name = load_study().study.runtimes[-1]
+    loaded = with_options(tmp_path, name, no_such=True)
+    (found,) = study_findings.runtime(loaded, name)
+    assert found.mark == "blocks" and "no_such" in found.text

@@ -15,11 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from model_files import Place, sha256, write_gguf
 
-from joules import download
-from joules.errors import UserError
+from joules.core.catalogue import Source
+from joules.core.errors import UserError
+from joules.inputs import model_files
+from joules.machine import download
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GATE_BYTES = 200_000
@@ -117,12 +120,13 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def entry_of(server: Server) -> dict[str, object]:
-    return {"url": server.url, "sha256": sha256(server.content), "bytes": len(server.content)}
+def source_of(server: Server, **changes: object) -> Source:
+    known = {"url": server.url, "sha256": sha256(server.content), "bytes": len(server.content)}
+    return Source(**known | changes)
 
 
 def test_a_download_ends_under_its_name_with_nothing_else_beside_it(server, place):
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert place.target.read_bytes() == server.content
     assert place.files() == ["tiny.gguf"]
     assert any("100 %" in line for line in place.lines)
@@ -130,7 +134,7 @@ def test_a_download_ends_under_its_name_with_nothing_else_beside_it(server, plac
 
 def test_a_cut_connection_is_resumed_with_a_range(server, place):
     server.cuts = [5000, 4000]
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert place.target.read_bytes() == server.content
     asked = [(each.get("range"), each.get("if-range")) for each in server.requests]
     assert asked == [(None, None), ("bytes=5000-", '"one"'), ("bytes=9000-", '"one"')]
@@ -139,11 +143,11 @@ def test_a_cut_connection_is_resumed_with_a_range(server, place):
 def test_a_later_call_resumes_what_an_earlier_one_left(server, place):
     server.cuts = [3000] + [0] * (download.ATTEMPTS + 1)
     with pytest.raises(UserError, match=r"3000|3\.00 kB"):
-        place.fetch(entry_of(server))
+        place.fetch(source_of(server))
     assert not place.target.exists()
     assert place.part.read_bytes() == server.content[:3000]
     server.cuts, server.requests = [], []
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert [each.get("range") for each in server.requests] == ["bytes=3000-"]
     assert place.target.read_bytes() == server.content
 
@@ -151,11 +155,14 @@ def test_a_later_call_resumes_what_an_earlier_one_left(server, place):
 def test_a_killed_download_leaves_only_its_part_and_is_resumed(server, place):
     server.gate = threading.Event()
     code = (
-        "import json, sys; from pathlib import Path; from joules import models;"
-        "entry, target, lock = sys.argv[1:];"
-        "models.fetch('tiny', json.loads(entry), Path(target), lock_file=Path(lock))"
+        "import sys; from pathlib import Path; import msgspec;"
+        "from joules.core.catalogue import Source; from joules.inputs.model_files import fetch;"
+        "target, lock = map(Path, sys.argv[2:]);"
+        "source = msgspec.json.decode(sys.argv[1], type=Source);"
+        "fetch('tiny', source, target, lock_file=lock)"
     )
-    arguments = [json.dumps(entry_of(server)), str(place.target), str(place.lock_file)]
+    known = msgspec.json.encode(source_of(server)).decode()
+    arguments = [known, str(place.target), str(place.lock_file)]
     child = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow/scripts")},
@@ -169,7 +176,7 @@ def test_a_killed_download_leaves_only_its_part_and_is_resumed(server, place):
     server.gate = None
     assert place.files() == ["tiny.gguf.part", "tiny.gguf.part.json"]
     kept = place.part.stat().st_size
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert server.requests[-1]["range"] == f"bytes={kept}-"
     assert place.target.read_bytes() == server.content
     assert place.files() == ["tiny.gguf"]
@@ -178,33 +185,33 @@ def test_a_killed_download_leaves_only_its_part_and_is_resumed(server, place):
 def test_attempts_are_bounded(server, place):
     server.cuts = [0] * 100
     with pytest.raises(UserError, match="run the same command again: it resumes"):
-        place.fetch(entry_of(server))
+        place.fetch(source_of(server))
     assert len(server.requests) == download.ATTEMPTS
 
 
 def test_attempts_that_bring_enough_are_not_counted(server, place, monkeypatch):
     monkeypatch.setattr(download, "PROGRESS_BYTES", 1000)
     server.cuts = [1000] * (download.ATTEMPTS + 3)
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert place.target.read_bytes() == server.content
 
 
 def test_a_server_that_is_busy_is_asked_again(server, place):
     server.statuses = [503, 429, 500]
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert place.target.read_bytes() == server.content
 
 
 def test_a_server_that_cannot_be_reached_is_named(place):
-    entry = {"url": "http://127.0.0.1:9/tiny.gguf", "sha256": "0" * 64}
+    source = Source(url="http://127.0.0.1:9/tiny.gguf", sha256="0" * 64)
     with pytest.raises(UserError, match="127.0.0.1.*Check the network"):
-        place.fetch(entry)
+        place.fetch(source)
 
 
 def test_a_server_without_ranges_is_started_over(server, place):
     server.ranges_work = False
     server.cuts = [5000]
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert place.target.read_bytes() == server.content
     assert server.requests[1]["range"] == "bytes=5000-"
     assert any("from its beginning" in line for line in place.lines)
@@ -212,26 +219,26 @@ def test_a_server_without_ranges_is_started_over(server, place):
 
 def test_a_wrong_range_is_not_appended(server, place):
     server.cuts, server.wrong_range = [5000], True
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert place.target.read_bytes() == server.content
     assert server.requests[2].get("range") is None
 
 
 def test_a_file_that_changes_between_two_parts_is_started_over(server, place, tmp_path):
     server.cuts = [5000] + [0] * (download.ATTEMPTS + 1)
-    entry = {"url": server.url}
+    source = Source(url=server.url)
     with pytest.raises(UserError):
-        place.fetch(entry, trust=True)
+        place.fetch(source, trust=True)
     server.content = write_gguf(tmp_path / "other.gguf", template="other").read_bytes()
     server.etag, server.cuts = '"two"', []
-    place.fetch(entry, trust=True)
+    place.fetch(source, trust=True)
     assert place.target.read_bytes() == server.content
 
 
 def test_a_part_is_dropped_when_nothing_tells_whether_the_file_is_the_same(server, place):
     server.etag = None
     server.cuts = [5000]
-    place.fetch({"url": server.url}, trust=True)
+    place.fetch(Source(url=server.url), trust=True)
     assert [each.get("range") for each in server.requests] == [None, None]
     assert place.target.read_bytes() == server.content
 
@@ -240,7 +247,7 @@ def test_a_part_of_another_address_is_dropped(server, place):
     place.part.parent.mkdir()
     place.part.write_bytes(b"GGUF of another model")
     download.notes(place.part).write_text('{"url": "http://elsewhere/", "etag": "\\"one\\""}')
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert "range" not in server.requests[0]
     assert place.target.read_bytes() == server.content
 
@@ -250,7 +257,7 @@ def test_a_part_that_was_complete_is_only_checked(server, place):
     place.part.write_bytes(server.content)
     notes = {"url": server.url, "etag": server.etag}
     download.notes(place.part).write_text(json.dumps(notes))
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert len(server.requests) == 1
     assert place.target.read_bytes() == server.content
 
@@ -260,34 +267,34 @@ def test_a_part_longer_than_the_file_is_dropped(server, place):
     place.part.write_bytes(server.content + b"more")
     notes = {"url": server.url, "etag": server.etag}
     download.notes(place.part).write_text(json.dumps(notes))
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert place.target.read_bytes() == server.content
 
 
 def test_wrong_bytes_are_refused_and_not_kept(server, place):
-    entry = entry_of(server)
+    source = source_of(server)
     server.content = server.content[:-1] + bytes([server.content[-1] ^ 1])
     with pytest.raises(UserError) as caught:
-        place.fetch(entry)
+        place.fetch(source)
     message = str(caught.value)
-    for part in (entry["sha256"], sha256(server.content), server.url, "200", "config/models.yaml"):
+    for part in (source.sha256, sha256(server.content), server.url, "200", "config/models.yaml"):
         assert part in message
     assert str(len(server.content)) in message
     assert place.files() == []
 
 
 def test_wrong_bytes_do_not_replace_a_file_that_is_there(server, place):
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     before = place.target.read_bytes()
     with pytest.raises(UserError, match="wrong bytes"):
-        place.fetch(entry_of(server) | {"sha256": "1" * 64})
+        place.fetch(source_of(server, sha256="1" * 64))
     assert place.target.read_bytes() == before
 
 
 def test_a_wrong_size_is_refused_before_the_transfer(server, place):
-    entry = entry_of(server) | {"bytes": len(server.content) + 1}
+    source = source_of(server, bytes=len(server.content) + 1)
     with pytest.raises(UserError, match=f"{len(server.content)} bytes long; expected"):
-        place.fetch(entry)
+        place.fetch(source)
     assert place.files() == []
 
 
@@ -295,20 +302,20 @@ def test_a_wrong_size_is_refused_before_the_transfer(server, place):
 def test_a_wrong_size_is_refused_when_the_server_does_not_say_it(server, place, missing):
     server.length_known = False
     with pytest.raises(UserError):
-        place.fetch(entry_of(server) | {"bytes": len(server.content) + missing})
+        place.fetch(source_of(server, bytes=len(server.content) + missing))
     assert not place.target.exists()
 
 
 def test_a_cut_is_noticed_by_the_known_size_when_the_server_does_not_say_it(server, place):
     server.length_known, server.cuts = False, [5000]
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert [each.get("range") for each in server.requests] == [None, "bytes=5000-"]
     assert place.target.read_bytes() == server.content
 
 
 def test_a_server_that_does_not_say_the_size_is_read_to_its_end(server, place):
     server.length_known = False
-    place.fetch({"url": server.url, "sha256": sha256(server.content)})
+    place.fetch(Source(url=server.url, sha256=sha256(server.content)))
     assert place.target.read_bytes() == server.content
 
 
@@ -318,7 +325,7 @@ def test_a_server_that_does_not_say_the_size_is_read_to_its_end(server, place):
 def test_a_refusal_is_explained_and_not_repeated(server, place, status, advice):
     server.statuses = [status] * 10
     with pytest.raises(UserError, match=f"HTTP status {status}.*{advice}"):
-        place.fetch(entry_of(server))
+        place.fetch(source_of(server))
     assert len(server.requests) == 1
     assert place.files() == []
 
@@ -326,7 +333,7 @@ def test_a_refusal_is_explained_and_not_repeated(server, place, status, advice):
 def test_a_page_instead_of_a_model_is_refused(server, place):
     server.content = b"<!DOCTYPE html><title>Sign in</title>"
     with pytest.raises(UserError, match="begins with b'GGUF', got b'<!DOCTYPE"):
-        place.fetch({"url": server.url}, trust=True)
+        place.fetch(Source(url=server.url), trust=True)
     assert place.files() == []
 
 
@@ -334,7 +341,7 @@ def test_too_small_a_disk_is_refused_before_the_transfer(server, place, monkeypa
     usage = SimpleNamespace(free=400_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"500\.00 MB.*400\.00 MB are free") as caught:
-        place.fetch(entry_of(server))
+        place.fetch(source_of(server))
     assert "Free at least" in str(caught.value)
     assert not place.part.exists()
 
@@ -346,40 +353,65 @@ def test_a_disk_that_is_full_after_all_keeps_what_came(server, place, monkeypatc
     server.cuts = [5000]
     monkeypatch.setattr(download, "_progress", lambda *_: full)
     with pytest.raises(UserError, match="disk is full.*Free some space"):
-        place.fetch(entry_of(server))
+        place.fetch(source_of(server))
     assert place.part.exists()
     assert not place.target.exists()
 
 
 def test_an_unknown_sha256_is_refused_before_anything_is_asked(server, place):
     with pytest.raises(UserError, match="trust_on_first_use"):
-        place.fetch({"url": server.url})
+        place.fetch(Source(url=server.url))
     assert server.requests == []
 
 
 def test_what_is_trusted_on_first_use_is_pinned(server, place, tmp_path):
     place.lock_file.parent.mkdir()
     place.lock_file.write_text('{"another": {"sha256": "a", "bytes": 1, "url": "b"}}')
-    place.fetch({"url": server.url}, trust=True)
+    place.fetch(Source(url=server.url), trust=True)
     locked = json.loads(place.lock_file.read_text())
-    assert locked["tiny"] == entry_of(server)
+    assert locked["tiny"] == msgspec.to_builtins(source_of(server))
     assert "another" in locked
     place.target.unlink()
-    place.fetch({"url": server.url})  # known now, so it need not be trusted again
+    place.fetch(Source(url=server.url))  # known now, so it need not be trusted again
     assert place.target.read_bytes() == server.content
 
 
+def test_files_that_are_trusted_side_by_side_are_all_pinned(tmp_path):
+    """Processes of their own, as the workflow's jobs are."""
+    lock_file = tmp_path / "models.lock.json"
+    code = (
+        "import sys; from pathlib import Path; from joules.inputs import model_files\n"
+        "for number in range(20):\n"
+        "    name = f'{sys.argv[2]}-{number}'\n"
+        "    model_files._lock(name, 'address', '0' * 64, number, Path(sys.argv[1]))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow/scripts")}
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code, str(lock_file), name], env=environment)
+        for name in "ab"
+    ]
+    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert len(model_files.locked_files(lock_file)) == 40
+
+
+def test_a_lock_file_that_is_broken_is_named(server, place):
+    place.lock_file.parent.mkdir()
+    place.lock_file.write_text('{"tiny": {"sha256": 1}}')
+    with pytest.raises(UserError, match=r"models\.lock\.json does not hold.*delete it"):
+        place.fetch(Source(url=server.url), trust=True)
+
+
 def test_a_pinned_file_that_changed_is_refused_even_when_trusted(server, place, tmp_path):
-    place.fetch({"url": server.url}, trust=True)
+    place.fetch(Source(url=server.url), trust=True)
     server.content = server.content[:-1] + bytes([server.content[-1] ^ 1])
     with pytest.raises(UserError, match="models.lock.json"):
-        place.fetch({"url": server.url}, trust=True)
+        place.fetch(Source(url=server.url), trust=True)
 
 
 def test_a_pin_of_another_address_does_not_count(server, place):
-    place.fetch({"url": server.url}, trust=True)
+    place.fetch(Source(url=server.url), trust=True)
     with pytest.raises(UserError, match="is not known"):
-        place.fetch({"url": server.url + "?other"})
+        place.fetch(Source(url=server.url + "?other"))
 
 
 def test_a_link_left_by_a_kill_never_changes_the_file_it_points_to(server, place, tmp_path):
@@ -387,11 +419,11 @@ def test_a_link_left_by_a_kill_never_changes_the_file_it_points_to(server, place
     before = source.read_bytes()
     place.part.parent.mkdir()
     os.link(source, place.part)
-    place.fetch(entry_of(server))
+    place.fetch(source_of(server))
     assert source.read_bytes() == before
     assert place.target.read_bytes() == server.content
 
     other = write_gguf(tmp_path / "other.gguf")
     os.link(source, place.part)
-    place.fetch({"path": str(other), "sha256": sha256(other.read_bytes())})
+    place.fetch(Source(path=str(other), sha256=sha256(other.read_bytes())))
     assert source.read_bytes() == before

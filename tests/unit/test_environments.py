@@ -4,13 +4,15 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from joules import environments
-from joules.errors import UserError
+from joules import runtimes
+from joules.core.errors import UserError
+from joules.machine import virtual_environments
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,11 +27,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_another_version_than_the_one_asked_for_is_refused_with_the_command() -> None:
     here = version("psutil")
-    environments.provide("no_such_runtime", "psutil", here)
+    virtual_environments.provide("no_such_runtime", "psutil", here)
     with pytest.raises(UserError, match=rf"psutil {here} is installed.*expected 0\.1.*install\.sh"):
-        environments.provide("no_such_runtime", "psutil", "0.1")
+        virtual_environments.provide("no_such_runtime", "psutil", "0.1")
     with pytest.raises(UserError, match="no-such-package not at all is installed"):
-        environments.provide("no_such_runtime", "no-such-package", "1")
+        virtual_environments.provide("no_such_runtime", "no-such-package", "1")
 
 
 def test_an_environment_that_cannot_be_made_is_refused_with_what_was_said(folder: Path) -> None:
@@ -37,7 +39,7 @@ def test_an_environment_that_cannot_be_made_is_refused_with_what_was_said(folder
     with pytest.raises(
         UserError, match=r"(?s)broken could not be made: .*make runtime NAME=broken"
     ):
-        environments.provide("broken", "no-such-package", "1")
+        virtual_environments.provide("broken", "no-such-package", "1")
     assert not (folder / ".venvs/broken/stamp").exists()
 
 
@@ -45,7 +47,7 @@ def test_a_runtime_without_an_environment_of_its_own_is_named_with_those_that_ha
     folder: Path,
 ) -> None:
     with pytest.raises(UserError, match=r"(?s)No runtime 'other'.*xllamacpp"):
-        environments.make("other")
+        virtual_environments.make("other")
 
 
 @pytest.mark.skipif(shutil.which("flock") is None, reason="there is no flock command")
@@ -60,3 +62,27 @@ def test_two_installations_in_one_folder_take_turns(folder: Path) -> None:
             second.wait(1)
     assert "No runtime 'other'" in second.communicate(timeout=60)[1]
     assert second.returncode == os.EX_USAGE
+
+
+def test_what_runtimes_share_is_no_runtime_and_one_without_a_module_has_no_sentences() -> None:
+    assert "shared" not in runtimes.names()
+    assert (runtimes.description_of("gone"), runtimes.limitations_of("gone")) == ("", ())
+
+
+def test_modules_of_runtimes_load_with_the_standard_library_alone() -> None:
+    """Workers load them with a Python that has the runtime's packages and none of ours."""
+    code = (
+        "import sys; from joules import runtimes;"
+        "runtimes.load(sys.argv[1]); print(sorted(sys.modules))"
+    )
+    for name in runtimes.names():
+        done = subprocess.run(
+            [sys.executable, "-c", code, name],
+            env=os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert f"'joules.runtimes.{name}'" in done.stdout
+        for package in ("msgspec", "httpx", "yaml", "requests"):
+            assert f"'{package}'" not in done.stdout

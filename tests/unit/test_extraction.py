@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from joules import extraction, sandbox
-from joules.errors import UserError
-from joules.extraction import (
+from joules.core.errors import UserError
+from joules.grade import extraction
+from joules.grade.extraction import (
     CUTS,
     END_TOKENS,
     MAX_CHARACTERS,
@@ -21,7 +21,8 @@ from joules.extraction import (
     first_indented_lines,
     program,
 )
-from joules.humaneval import Problem, problems
+from joules.grade.sandbox import sandbox
+from joules.inputs.humaneval import Problem, problems
 
 ADD = problems()["HumanEval/53"]
 PLAIN_PROMPT = "Complete this.\n\n```python\ncode\n```\n"

@@ -1,7 +1,6 @@
 """The forecast: numbers by hand, with and without warm-ups, and what blocks can show."""
 
 import dataclasses
-import json
 import math
 import shutil
 import subprocess
@@ -10,14 +9,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec.structs import replace
 from small_study import CHECKOUT
 from statsmodels.stats.power import TTestPower
 
-from joules import environment, forecast, study_cost
-from joules.campaign import settings_of
-from joules.errors import UserError
-from joules.statistics import power_facts
-from joules.study_config import Study, load_study
+from joules.analyse.power import power_facts
+from joules.commands import cost, forecast
+from joules.core import paths
+from joules.core.errors import UserError
+from joules.core.reading import LoadedStudy, load_study
+from joules.core.record import Energy, Record
+from joules.core.stored import read_record, write_record, write_warm_up
+from joules.core.study import Study
+from joules.core.warm_up_files import WarmUp, WarmUpAnswer
+from joules.machine.processor import cpu_model
+from joules.measure.preparation import settings_of
 
 OWN = {
     "study": "hand",
@@ -39,56 +45,73 @@ ENTRY = {
 }
 
 
-def hand(tmp_path: Path, **changes: object) -> Study:
+def hand(tmp_path: Path, **changes: object) -> LoadedStudy:
     """Return a study in a folder of its own, with one model of 3.8 GB."""
     root = tmp_path / "root"
     if not root.exists():
         (root / "config").mkdir(parents=True)
-        (root / "workflow").mkdir()
-        (root / "workflow/schemas").symlink_to(CHECKOUT / "workflow/schemas")
-        shutil.copy(CHECKOUT / "config/config.yaml", root / "config/config.yaml")
+        shutil.copy(CHECKOUT / "config/runtime_options.yaml", root / "config")
         catalogue = {"models": {"made-up": ENTRY}}
         (root / "config/models.yaml").write_text(yaml.safe_dump(catalogue))
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({**OWN, **changes}))
     return load_study(tmp_path / "own.yaml", root)
 
 
-def warmed(study: Study, **changes: object) -> None:
+def warmed(loaded: LoadedStudy, threads: int | None = None) -> None:
     """Write a warm-up: 10 tokens/s while decoding, half a second per prompt, 2 s to load."""
-    file = study.results / "warm_up/made-up/llama_cpp.json"
-    file.parent.mkdir(parents=True)
-    asked = dataclasses.asdict(settings_of(study.config["settings"], "task"))
+    settings = settings_of(loaded.study.settings, "task", 256)
     answers = [
-        {"generated_tokens": 10, "decode_s": 1.0, "duration_s": 1.5},
-        {"generated_tokens": 30, "decode_s": 3.0, "duration_s": 3.5},
+        WarmUpAnswer(
+            task_id=f"HumanEval/{index}",
+            duration_s=decode_s + 0.5,
+            text="    pass",
+            prompt_tokens=200,
+            generated_tokens=tokens,
+            prefill_s=None,
+            decode_s=decode_s,
+            finish_reason="eos",
+        )
+        for index, (tokens, decode_s) in enumerate([(10, 1.0), (30, 3.0)])
     ]
-    seen = {"settings": asked | changes, "load_s": 2.0, "answers": answers}
-    file.write_text(json.dumps(seen))
+    warm_up = WarmUp(
+        model="made-up",
+        runtime="llama_cpp",
+        label="llama-cpp-python",
+        protocol="0" * 64,
+        facts={},
+        settings=settings if threads is None else dataclasses.replace(settings, threads=threads),
+        settings_in_force={},
+        cannot_hold=[],
+        load_s=2.0,
+        tokens_per_s=8.0,
+        answers=answers,
+    )
+    write_warm_up(paths.warm_up_file(loaded.results, "made-up", "llama_cpp"), warm_up)
 
 
 def test_hours_without_a_warm_up_are_as_computed_by_hand(tmp_path):
     study = hand(tmp_path)
-    cells = study_cost.cells_of(study)
+    cells = cost.cells_of(study)
     cell = cells["made-up", "llama_cpp"]
     assert not cell.measured
     # 3.8 GB at 38 GB/s: 0.1 s per token; 200 prompt tokens at a quarter of that; 200 + 2 tokens
     prompt_s = 200 * 0.1 / 4 + 202 * 0.1
-    assert study_cost.prompt_s(cell, "task", 1) == pytest.approx(prompt_s) == pytest.approx(25.2)
+    assert cost.prompt_s(cell, "task", 1) == pytest.approx(prompt_s) == pytest.approx(25.2)
     settle_s = 4 + 25.2  # the cap, and the prompt that goes past it
     waiting_s = 1 + 3 * 1 + 1 + 4  # preflight, three idle windows, rest, overhead
     run_s = waiting_s + 3.8 / 0.5 + settle_s + 5 * (25.2 + 0.02)
-    assert study_cost.run_s(cell, "task", 5, study.config, 1) == pytest.approx(run_s)
+    assert cost.run_s(cell, "task", study.study, 1) == pytest.approx(run_s)
     warm_up_s = 3.8 / 0.5 + 5 * 25.2  # is still to come, once
-    total = study_cost.total_s(study, cells, study.runs())
+    total = cost.total_s(study.study, cells, study.runs())
     assert total[1] == pytest.approx(2 * run_s + warm_up_s) == pytest.approx(477.4)
     assert total[0] < total[1] < total[2] < total[3]
-    assert study_cost.total_s(study, cells, []) == (0, 0, 0, 0)
+    assert cost.total_s(study.study, cells, []) == (0, 0, 0, 0)
 
 
 def test_hours_with_a_warm_up_come_from_its_measured_speed(tmp_path):
     study = hand(tmp_path)
     warmed(study)
-    cells = study_cost.cells_of(study)
+    cells = cost.cells_of(study)
     cell = cells["made-up", "llama_cpp"]
     assert cell.measured
     assert cell.token_s[1] == pytest.approx(0.1)
@@ -96,7 +119,7 @@ def test_hours_with_a_warm_up_come_from_its_measured_speed(tmp_path):
     assert cell.tokens == pytest.approx((1, 20, 40, 256))  # 20 with two standard errors of 10
     each_s = 0.5 + 22 * 0.1
     run_s = 9 + 2 + (4 + each_s) + 5 * (each_s + 0.02)
-    total = study_cost.total_s(study, cells, study.runs())
+    total = cost.total_s(study.study, cells, study.runs())
     assert total[1] == pytest.approx(2 * run_s) == pytest.approx(62.6)
     assert "measured speed" in forecast.speeds(cells)
     assert "assumed" not in forecast.speeds(cells)
@@ -105,50 +128,55 @@ def test_hours_with_a_warm_up_come_from_its_measured_speed(tmp_path):
 def test_a_warm_up_of_other_settings_is_not_used(tmp_path):
     study = hand(tmp_path)
     warmed(study, threads=99)
-    assert not study_cost.cells_of(study)["made-up", "llama_cpp"].measured
-    assert "assumed" in forecast.speeds(study_cost.cells_of(study))
+    assert not cost.cells_of(study)["made-up", "llama_cpp"].measured
+    assert "assumed" in forecast.speeds(cost.cells_of(study))
 
 
 def test_a_fixed_run_decodes_to_the_limit_and_a_quality_run_answers_all_problems(tmp_path):
     study = hand(tmp_path, kinds=["task", "fixed", "quality"])
-    cell = study_cost.cells_of(study)["made-up", "llama_cpp"]
-    assert study_cost.prompt_s(cell, "fixed", 1) == pytest.approx(5 + (256 + 2) * 0.1)
-    assert study_cost.tasks_of(study.config, "quality") == 164
-    assert study_cost.tasks_of(study.config, "task") == 5
-    assert study_cost.tasks_of({"problems": "all"}, "task") == 164
+    cell = cost.cells_of(study)["made-up", "llama_cpp"]
+    assert cost.prompt_s(cell, "fixed", 1) == pytest.approx(5 + (256 + 2) * 0.1)
+    assert cost.tasks_of(study.study, "quality") == 164
+    assert cost.tasks_of(study.study, "task") == 5
+    assert cost.tasks_of(replace(study.study, problems="all"), "task") == 164
 
 
 def test_answers_are_not_assumed_longer_than_the_limit():
-    cell = study_cost.assumed_cell(1_000_000_000, 0, 160)
+    cell = cost.assumed_cell(1_000_000_000, 0, 160)
     assert cell.tokens == (150, 160, 160, 160)
 
 
-def record(runtime: str, kind: str, block: int, energy_j: float) -> dict[str, object]:
-    return {
-        "model": {"name": "made-up"},
-        "runtime": {"name": runtime},
-        "kind": kind,
-        "repetition": block,
-        "session": "s",
-        "validity": {"valid": True},
-        "instrument": {"tier": "measured"},
-        "environment": {"before": {"machine": {"cpu": environment.cpu_model()}}},
-        "windows": [{"duration_s": 10.0, "energy_j": {"cpu": energy_j, "gpu": None}}],
-        "energy_j": energy_j,
-        "generated_tokens": 100,
-    }
+def record(runtime: str, kind: str, block: int, energy_j: float) -> Record:
+    """Return a stored record as if it were of another run here: one window of 10 s."""
+    stored = read_record(CHECKOUT / "tests/data/record-schema-1.json")
+    before = stored.environment.before
+    here = replace(before, machine=replace(before.machine, cpu=cpu_model()))
+    energy = Energy(cpu=energy_j, gpu=None, dram=None)
+    return replace(
+        stored,
+        model=replace(stored.model, name="made-up"),
+        runtime=replace(stored.runtime, name=runtime),
+        kind=kind,
+        repetition=block,
+        session="s",
+        instrument=replace(stored.instrument, tier="measured"),
+        environment=replace(stored.environment, before=here),
+        windows=[replace(stored.windows[0], duration_s=10.0, energy_j=energy)],
+        energy_j=energy_j,
+        generated_tokens=100,
+    )
 
 
 def test_energy_is_based_on_the_power_of_earlier_records_where_there_are_any():
     records = [record("a", "task", 1, joules) for joules in (100.0, 200.0, 300.0)]
-    watts, basis = study_cost.power_of(records, 0)
+    watts, basis = cost.power_of(records, 0)
     assert watts == pytest.approx([10, 20, 30])
     assert basis == "mean power of 3 earlier records of this study here (tier measured)"
 
 
 def test_energy_without_records_is_assumed_from_the_processor_s_thermal_design_power():
-    watts, basis = study_cost.power_of([], 0)
-    power, named = study_cost.thermal_design_power()
+    watts, basis = cost.power_of([], 0)
+    power, named = cost.thermal_design_power()
     assert watts == pytest.approx([0.3 * power, 0.6 * power, power])
     assert basis.startswith("assumed") and named in basis and "measure" not in basis
 
@@ -156,11 +184,15 @@ def test_energy_without_records_is_assumed_from_the_processor_s_thermal_design_p
 def test_records_of_another_processor_or_not_of_the_plan_are_not_used(tmp_path):
     study = hand(tmp_path)
     here, elsewhere = record("llama_cpp", "task", 1, 10.0), record("llama_cpp", "task", 2, 10.0)
-    elsewhere["environment"] = {"before": {"machine": {"cpu": "another"}}}
-    for run, made in zip(sorted(study.runs()), (here, elsewhere), strict=True):
-        study.record(run).parent.mkdir(parents=True, exist_ok=True)
-        study.record(run).write_text(json.dumps(made))
-    assert study_cost.earlier_records(study) == [here]
+    before = elsewhere.environment.before
+    another = replace(before, machine=replace(before.machine, cpu="another"))
+    elsewhere = replace(elsewhere, environment=replace(elsewhere.environment, before=another))
+    unplanned = record("llama_cpp", "task", 3, 10.0)
+    planned = sorted(study.runs())
+    third = planned[0]._replace(repetition=3)
+    for run, made in zip((*planned, third), (here, elsewhere, unplanned), strict=True):
+        write_record(study.record(run), made)
+    assert cost.earlier_records(study) == [here]
 
 
 def test_the_study_s_own_spread_is_that_of_its_blocks_ratios():
@@ -192,14 +224,14 @@ def test_too_few_blocks_for_the_family_can_show_nothing(tmp_path):
     assert forecast.smallest_difference(0.01, 6, 1)[1] is not None
     assert forecast.smallest_difference(0.01, 6, 4)[1] is None  # 0.031 is not below 0.05/4
     assert forecast.smallest_difference(0.01, 8, 4)[1] is not None
-    config = {"runtimes": ["a", "b"], "models": ["1", "2", "3", "4"]}
-    assert "8 blocks are the least" in "".join(forecast.differences(config, 6, None))
-    assert "are the least" not in "".join(forecast.differences(config, 8, None))
+    study = Study(study="x", runtimes=("a", "b"), models=("1", "2", "3", "4"))
+    assert "8 blocks are the least" in "".join(forecast.differences(study, 6, None))
+    assert "are the least" not in "".join(forecast.differences(study, 8, None))
 
 
 def test_one_runtime_alone_is_compared_with_nothing():
-    config = {"runtimes": ["a"], "models": ["1"]}
-    assert forecast.differences(config, 10, None) == ["one runtime alone: nothing is compared"]
+    study = Study(study="x", runtimes=("a",), models=("1",))
+    assert forecast.differences(study, 10, None) == ["one runtime alone: nothing is compared"]
 
 
 def test_the_number_of_blocks_can_be_asked_for():
@@ -212,7 +244,7 @@ def test_the_number_of_blocks_can_be_asked_for():
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "joules.forecast", *arguments],
+        [sys.executable, "-m", "joules.commands.forecast", *arguments],
         cwd=CHECKOUT,
         env={"PYTHONPATH": "workflow/scripts", "PATH": "/usr/bin:/bin", "PYTHONUTF8": "1"},
         capture_output=True,
@@ -229,9 +261,9 @@ def test_the_article_s_study_fits_a_weekend_and_says_on_what_that_rests():
     assert "expected and not measured" in done.stdout
     study = load_study(CHECKOUT / "config/study.yaml")
     token_s = 1 / 8
-    cell = study_cost.assumed_cell(round(token_s * study_cost.BANDWIDTH[1]), 0, 1024)
-    cells = {(m, r): cell for m in study.config["models"] for r in study.config["runtimes"]}
-    assert study_cost.total_s(study, cells, study.runs())[1] < 48 * 3600
+    cell = cost.assumed_cell(round(token_s * cost.BANDWIDTH[1]), 0, 1024)
+    cells = {(m, r): cell for m in study.study.models for r in study.study.runtimes}
+    assert cost.total_s(study.study, cells, study.runs())[1] < 48 * 3600
 
 
 @pytest.mark.parametrize(
@@ -248,15 +280,15 @@ def test_a_bad_request_is_refused(arguments, message):
 
 
 def test_an_unknown_model_is_refused_by_name(tmp_path):
-    (tmp_path / "own.yaml").write_text("models: [parrot-1n]\n")
+    (tmp_path / "own.yaml").write_text("study: own\nmodels: [parrot-1n]\nruntimes: [x]\n")
     done = run(str(tmp_path / "own.yaml"))
     assert done.returncode == 2
-    assert "`parrot-1n` is not in the catalogue" in done.stderr
+    assert "Unknown model 'parrot-1n'. Did you mean" in done.stderr
 
 
 def test_a_forecast_writes_nothing(tmp_path):
     study = hand(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    cells = study_cost.cells_of(study)
+    cells = cost.cells_of(study)
     assert forecast.report(study, 3, cells, [])
     assert sorted(tmp_path.rglob("*")) == before

@@ -1,6 +1,5 @@
 """The GPU's counter and CodeCarbon's GPU part, on a scripted NVML: no GPU is at hand."""
 
-import dataclasses
 import os
 import sys
 from types import SimpleNamespace
@@ -9,8 +8,12 @@ from unittest import mock
 import pytest
 from powercap_tree import codecarbon_reads, make_tree
 
-from joules import counters, environment, instrument, protocol
-from joules.runtimes import Settings, llama_cpp, ollama
+from joules.core.inference import Settings
+from joules.core.machine_facts import Gpu
+from joules.machine import machine_state
+from joules.measure import instrument, run_entries
+from joules.meters import nvml, powercap, reader
+from joules.runtimes import llama_cpp, ollama
 
 
 class NvmlError(Exception):
@@ -73,7 +76,7 @@ class Nvml:
 
 
 @pytest.fixture
-def nvml(monkeypatch):
+def gpu_card(monkeypatch):
     """A scripted GPU that both CodeCarbon and the own reader see."""
     import codecarbon.core.gpu as gpu
     import codecarbon.core.gpu_nvidia as gpu_nvidia
@@ -88,59 +91,59 @@ def nvml(monkeypatch):
         yield scripted
 
 
-def test_a_gpu_is_counted_by_its_own_counter_and_described(nvml):
-    with counters.CounterMeter(counters.nvml_counters(), 60) as meter:
-        nvml.millijoules += 123_000
+def test_a_gpu_is_counted_by_its_own_counter_and_described(gpu_card):
+    with reader.CounterMeter(nvml.nvml_counters(), 60) as meter:
+        gpu_card.millijoules += 123_000
         assert meter.total_j()["gpu"] == pytest.approx(123)
-    assert environment.state()["gpus"] == [
-        {
-            "name": "Scripted GPU",
-            "driver": "999.1",
-            "memory_bytes": 80 * 2**30,
-            "power_limit_w": 350.0,
-            "temperature_c": None,
-            "clocks_held_by": ["software power cap"],
-            "held_by_heat_ns": 7,
-        }
+    assert machine_state.observe().gpus == [
+        Gpu(
+            name="Scripted GPU",
+            driver="999.1",
+            memory_bytes=80 * 2**30,
+            power_limit_w=350.0,
+            temperature_c=None,
+            clocks_held_by=["software power cap"],
+            held_by_heat_ns=7,
+        )
     ]
 
 
-def test_both_readers_count_the_gpu_and_it_is_part_of_the_headline(nvml, tmp_path):
+def test_both_readers_count_the_gpu_and_it_is_part_of_the_headline(gpu_card, tmp_path):
     root, package, _ = make_tree(tmp_path / "powercap")
-    read = counters.powercap_counters(root) + counters.nvml_counters()
-    with codecarbon_reads(root), counters.CounterMeter(read, 60) as meter:
+    read = powercap.powercap_counters(root) + nvml.nvml_counters()
+    with codecarbon_reads(root), reader.CounterMeter(read, 60) as meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         assert measured.tier == "measured"
-        assert measured.components["gpu"]["source"] == "nvml_energy_counter"
+        assert measured.components["gpu"].source == "nvml_energy_counter"
 
         def work():
             package.add(10)
-            nvml.millijoules += 30_000
+            gpu_card.millijoules += 30_000
 
         with measured.tasks() as measure_task, measured.window("tasks") as window:
             _, _, energy = measure_task("t", work)
-        assert energy["gpu"] == pytest.approx(30, rel=2e-6)
-        assert window.energy_j["gpu"] == pytest.approx(30, rel=2e-6)
-        assert window.energy_own_j["gpu"] == pytest.approx(30)
-        assert instrument.headline_j(window.energy_j) == pytest.approx(40, rel=2e-6)
-        differences = protocol.differences(window)
+        assert energy.gpu == pytest.approx(30, rel=2e-6)
+        assert window.energy_j.gpu == pytest.approx(30, rel=2e-6)
+        assert window.energy_own_j.gpu == pytest.approx(30)
+        assert window.energy_j.headline_j() == pytest.approx(40, rel=2e-6)
+        differences = run_entries.differences(window)
         assert differences == {"cpu": pytest.approx(0, abs=1e-5), "gpu": pytest.approx(0, abs=1e-5)}
 
 
-def test_a_gpu_without_a_counter_is_sampled_and_has_no_second_reader(nvml, tmp_path):
-    nvml.millijoules = None
+def test_a_gpu_without_a_counter_is_sampled_and_has_no_second_reader(gpu_card, tmp_path):
+    gpu_card.millijoules = None
     root, _, _ = make_tree(tmp_path / "powercap")
-    read = counters.powercap_counters(root) + counters.nvml_counters()
+    read = powercap.powercap_counters(root) + nvml.nvml_counters()
     assert [each for each in read if each.component == "gpu"] == []
-    with codecarbon_reads(root), counters.CounterMeter(read, 60) as meter:
+    with codecarbon_reads(root), reader.CounterMeter(read, 60) as meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         assert measured.tier == "sampled"
-        assert measured.components["gpu"]["source"] == "power_samples"
+        assert measured.components["gpu"].source == "power_samples"
 
 
-def test_a_gpu_counter_that_goes_backwards_was_reset(nvml):
-    with counters.CounterMeter(counters.nvml_counters(), 60) as meter:
-        nvml.millijoules = 10
+def test_a_gpu_counter_that_goes_backwards_was_reset(gpu_card):
+    with reader.CounterMeter(nvml.nvml_counters(), 60) as meter:
+        gpu_card.millijoules = 10
         assert meter.total_j()["gpu"] == 0
         assert meter.resets == 1
 
@@ -148,8 +151,8 @@ def test_a_gpu_counter_that_goes_backwards_was_reset(nvml):
 def test_a_machine_without_a_gpu_has_no_gpu_counter():
     if os.path.exists("/dev/nvidiactl"):
         pytest.skip("this machine has a GPU")
-    assert counters.nvml_counters() == []
-    assert environment.state()["gpus"] == []
+    assert nvml.nvml_counters() == []
+    assert machine_state.observe().gpus == []
 
 
 def test_each_bundled_runtime_is_told_how_many_layers_the_gpu_computes(monkeypatch, tmp_path):
@@ -164,5 +167,5 @@ def test_each_bundled_runtime_is_told_how_many_layers_the_gpu_computes(monkeypat
         llama_model_get_vocab=lambda model: None,
     )
     monkeypatch.setitem(sys.modules, "llama_cpp", library)
-    llama_cpp.Worker("m.gguf", dataclasses.asdict(settings))
+    llama_cpp.Worker("m.gguf", settings)
     assert told["n_gpu_layers"] == 99

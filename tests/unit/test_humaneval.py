@@ -1,12 +1,11 @@
-"""The data set is the published one, and pass@k is the published estimate."""
+"""The data set is the published one."""
 
 import gzip
-import math
 
 import pytest
 
-from joules import humaneval
-from joules.errors import UserError
+from joules.core.errors import UserError
+from joules.inputs import humaneval
 
 
 def test_there_are_164_problems_in_the_files_order():
@@ -46,17 +45,3 @@ def test_a_missing_file_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(humaneval, "archive_path", lambda: tmp_path / "gone.gz")
     with pytest.raises(UserError, match=r"gone\.gz cannot be read"):
         humaneval.problems.__wrapped__()
-
-
-@pytest.mark.parametrize(
-    ("samples", "correct", "k"), [(1, 0, 1), (1, 1, 1), (10, 3, 5), (20, 7, 10)]
-)
-def test_pass_at_k_is_the_published_estimate(samples, correct, k):
-    expected = 1 - math.comb(samples - correct, k) / math.comb(samples, k)
-    assert humaneval.pass_at_k(samples, correct, k) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize(("samples", "correct", "k"), [(0, 0, 1), (1, 2, 1), (5, -1, 1), (5, 1, 6)])
-def test_pass_at_k_refuses_impossible_counts(samples, correct, k):
-    with pytest.raises(UserError, match="It needs 0 <= correct"):
-        humaneval.pass_at_k(samples, correct, k)

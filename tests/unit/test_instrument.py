@@ -2,14 +2,16 @@
 
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from powercap_tree import codecarbon_reads, make_tree
 
-from joules import counters, instrument
-from joules.errors import UserError
+from joules.core.errors import UserError
+from joules.core.machine_facts import Component
+from joules.core.places import PACKAGE
+from joules.measure import instrument
+from joules.meters import powercap, reader
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def tree(tmp_path):
 
 def test_own_reader_takes_each_zone_once_and_neither_core_nor_mmio(tree):
     root, package, dram = tree
-    with counters.CounterMeter(counters.powercap_counters(root), 60) as meter:
+    with reader.CounterMeter(powercap.powercap_counters(root), 60) as meter:
         before = meter.total_j()
         package.add(100)
         dram.add(20)
@@ -32,7 +34,7 @@ def test_own_reader_takes_each_zone_once_and_neither_core_nor_mmio(tree):
 
 def test_own_reader_catches_wraps_by_reading_often(tree):
     root, _, dram = tree  # wraps every 1,000 J
-    with counters.CounterMeter(counters.powercap_counters(root), 0.02) as meter:
+    with reader.CounterMeter(powercap.powercap_counters(root), 0.02) as meter:
         for _ in range(25):
             dram.add(100)
             time.sleep(0.05)
@@ -41,7 +43,7 @@ def test_own_reader_catches_wraps_by_reading_often(tree):
 
 def test_a_counter_that_cannot_be_read_is_counted_and_caught_up_with(tree):
     root, package, _ = tree
-    with counters.CounterMeter(counters.powercap_counters(root), 60) as meter:
+    with reader.CounterMeter(powercap.powercap_counters(root), 60) as meter:
         hidden = package.path / "hidden"
         (package.path / "energy_uj").rename(hidden)
         meter.total_j()
@@ -52,18 +54,18 @@ def test_a_counter_that_cannot_be_read_is_counted_and_caught_up_with(tree):
 
 
 def test_a_machine_without_counters_has_none(tmp_path):
-    assert counters.powercap_counters(tmp_path / "absent") == []
-    with counters.CounterMeter([]) as meter:
+    assert powercap.powercap_counters(tmp_path / "absent") == []
+    with reader.CounterMeter([]) as meter:
         assert meter.total_j() == dict.fromkeys(("cpu", "gpu", "dram", "psys"))
 
 
 def test_windows_and_tasks_have_the_energy_of_the_counter(tree, tmp_path):
     root, package, dram = tree
-    meter = counters.CounterMeter(counters.powercap_counters(root), 60)
+    meter = reader.CounterMeter(powercap.powercap_counters(root), 60)
     with codecarbon_reads(root), meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         assert measured.tier == "measured"
-        assert measured.facts()["components"]["cpu"]["source"] == "intel_rapl"
+        assert measured.facts().components["cpu"].source == "intel_rapl"
         with measured.tasks() as measure_task, measured.window("tasks") as window:
             energies = []
             for joules in (7.0, 0.001, 3.0):
@@ -71,15 +73,15 @@ def test_windows_and_tasks_have_the_energy_of_the_counter(tree, tmp_path):
                 energies.append(energy)
                 package.add(50)  # between tasks
                 dram.add(2)
-        assert [e["cpu"] for e in energies] == pytest.approx([7.0, 0.001, 3.0], rel=2e-6)
-        assert window.energy_j["cpu"] == pytest.approx(160.001, rel=2e-6)
-        assert window.energy_own_j["cpu"] == pytest.approx(160.001, rel=2e-6)
-        assert window.energy_j["dram"] == pytest.approx(6.0)
-        assert window.energy_j["gpu"] is None
+        assert [e.cpu for e in energies] == pytest.approx([7.0, 0.001, 3.0], rel=2e-6)
+        assert window.energy_j.cpu == pytest.approx(160.001, rel=2e-6)
+        assert window.energy_own_j.cpu == pytest.approx(160.001, rel=2e-6)
+        assert window.energy_j.dram == pytest.approx(6.0)
+        assert window.energy_j.gpu is None
         with measured.window("idle_after") as second:
             package.add(11)
-        assert second.energy_j["cpu"] == pytest.approx(11, rel=2e-6), "a new tracker per window"
-    assert instrument.headline_j(window.energy_j) == pytest.approx(160.001, rel=2e-6)
+        assert second.energy_j.cpu == pytest.approx(11, rel=2e-6), "a new tracker per window"
+    assert window.energy_j.headline_j() == pytest.approx(160.001, rel=2e-6)
 
 
 def test_two_readings_at_one_moment_do_not_count_the_same_time_twice(tree, tmp_path):
@@ -94,8 +96,8 @@ def test_two_readings_at_one_moment_do_not_count_the_same_time_twice(tree, tmp_p
         joules.kWh += 1.0 * passed_s / 3.6e6  # one watt
 
     tracker._do_measurements = read_slowly
-    window = instrument.Window("idle_cold")
-    with counters.CounterMeter([]) as meter:
+    window = instrument.MeasuredWindow("idle_cold")
+    with reader.CounterMeter([]) as meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         measured._keep_readings(tracker, window)
         time.sleep(0.2)
@@ -125,7 +127,7 @@ def test_a_tracker_that_read_long_before_or_after_its_window_or_task_shows_it(
 
         monkeypatch.setattr(instrument, "make_tracker", make)
 
-    with codecarbon_reads(root), counters.CounterMeter([]) as meter:
+    with codecarbon_reads(root), reader.CounterMeter([]) as meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         slow(late_start=0.3)
         with measured.window("load") as window:
@@ -141,7 +143,7 @@ def test_a_tracker_that_read_long_before_or_after_its_window_or_task_shows_it(
 
 
 def test_a_window_without_energy_from_codecarbon_is_an_error(tree, tmp_path, monkeypatch):
-    with codecarbon_reads(tree[0]), counters.CounterMeter([]) as meter:
+    with codecarbon_reads(tree[0]), reader.CounterMeter([]) as meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         real = instrument.make_tracker
 
@@ -171,7 +173,7 @@ def test_a_counter_that_may_not_be_read_is_named_with_mode_owner_and_remedy(tmp_
 
 
 def test_without_a_counter_the_tier_is_estimated_and_says_why(tmp_path):
-    parts = {"cpu": {"source": "cpu_load"}, "gpu": {"source": "none"}}
+    parts = {"cpu": Component("cpu_load"), "gpu": Component("none")}
     tier, reason = instrument.tier_of(parts)
     assert tier == "estimated"
     assert "model" in reason
@@ -179,7 +181,7 @@ def test_without_a_counter_the_tier_is_estimated_and_says_why(tmp_path):
 
 
 def test_sampled_gpu_power_lowers_the_tier():
-    parts = {"cpu": {"source": "intel_rapl"}, "gpu": {"source": "power_samples"}}
+    parts = {"cpu": Component("intel_rapl"), "gpu": Component("power_samples")}
     assert instrument.tier_of(parts)[0] == "sampled"
 
 
@@ -205,10 +207,17 @@ def test_a_swallowed_constructor_error_is_raised(tmp_path):
         instrument.make_tracker("x", "NLD", tmp_path / "absent")
 
 
-def test_the_hash_of_the_instrument_changes_with_its_code(tmp_path, monkeypatch):
+def test_the_hash_of_the_instrument_changes_with_each_of_its_modules(tmp_path, monkeypatch):
     before = instrument.modules_sha256()
     for name in instrument.INSTRUMENT_MODULES:
-        source = Path(instrument.__file__).with_name(f"{name}.py").read_bytes()
-        (tmp_path / f"{name}.py").write_bytes(source + b"\n# x\n")
-    monkeypatch.setattr(instrument, "__file__", str(tmp_path / "instrument.py"))
-    assert instrument.modules_sha256() != before
+        copy = tmp_path / f"{name}.py"
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes((PACKAGE / f"{name}.py").read_bytes())
+    monkeypatch.setattr(instrument, "PACKAGE", tmp_path)
+    assert instrument.modules_sha256() == before
+    seen = {before}
+    for name in instrument.INSTRUMENT_MODULES:
+        with open(tmp_path / f"{name}.py", "a", encoding="utf-8") as module:
+            module.write("# x\n")
+        seen.add(instrument.modules_sha256())
+    assert len(seen) == 1 + len(instrument.INSTRUMENT_MODULES)

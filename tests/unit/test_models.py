@@ -1,4 +1,4 @@
-"""The model catalogue: look-up, files on this disk, facts from a GGUF file."""
+"""Model files: those on this disk, what a GGUF file says of itself, and the shipped catalogue."""
 
 import errno
 import os
@@ -8,16 +8,15 @@ from pathlib import Path
 
 import gguf
 import pytest
-import yaml
 from model_files import Place, sha256, write_gguf
-from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
-from joules import models, prompts
-from joules.errors import UserError
+from joules.core.catalogue import Catalogue, Source
+from joules.core.errors import UserError
+from joules.core.reading import read_catalogue
+from joules.inputs import prompts
+from joules.inputs.gguf_facts import GgufFacts, gguf_facts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SCHEMA = REPOSITORY / "workflow/schemas/models.schema.yaml"
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def place(tmp_path: Path) -> Place:
 
 def test_a_path_is_linked_not_copied(place, tmp_path):
     source = write_gguf(tmp_path / "made.gguf")
-    place.fetch({"path": str(source), "sha256": sha256(source.read_bytes())})
+    place.fetch(Source(path=str(source), sha256=sha256(source.read_bytes())))
     assert place.target.samefile(source)
     assert not place.target.is_symlink()
     assert place.files() == ["tiny.gguf"]
@@ -35,16 +34,16 @@ def test_a_path_is_linked_not_copied(place, tmp_path):
 
 def test_a_path_can_be_fetched_again(place, tmp_path):
     source = write_gguf(tmp_path / "made.gguf")
-    entry = {"path": str(source), "sha256": sha256(source.read_bytes())}
-    place.fetch(entry)
-    place.fetch(entry)
+    known = Source(path=str(source), sha256=sha256(source.read_bytes()))
+    place.fetch(known)
+    place.fetch(known)
     assert place.files() == ["tiny.gguf"]
 
 
 def test_a_path_that_is_a_symbolic_link_is_followed(place, tmp_path):
     source = write_gguf(tmp_path / "made.gguf")
     (tmp_path / "link.gguf").symlink_to(source)
-    place.fetch({"path": str(tmp_path / "link.gguf"), "sha256": sha256(source.read_bytes())})
+    place.fetch(Source(path=str(tmp_path / "link.gguf"), sha256=sha256(source.read_bytes())))
     assert not place.target.is_symlink()
     assert place.target.samefile(source)
 
@@ -55,21 +54,21 @@ def test_a_path_on_another_file_system_is_copied(place, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     source = write_gguf(tmp_path / "made.gguf")
-    place.fetch({"path": str(source), "sha256": sha256(source.read_bytes())})
+    place.fetch(Source(path=str(source), sha256=sha256(source.read_bytes())))
     assert place.target.read_bytes() == source.read_bytes()
     assert not place.target.samefile(source)
 
 
 def test_a_relative_path_is_relative_to_the_repository(place):
     with pytest.raises(UserError, match=str(REPOSITORY / "data/missing.gguf")):
-        place.fetch({"path": "data/missing.gguf", "sha256": "0" * 64})
+        place.fetch(Source(path="data/missing.gguf", sha256="0" * 64))
 
 
 def test_a_path_with_wrong_bytes_is_refused_and_left_alone(place, tmp_path):
     source = write_gguf(tmp_path / "made.gguf")
     before = source.read_bytes()
     with pytest.raises(UserError, match=f"expected sha256 {'0' * 64}, got {sha256(before)}"):
-        place.fetch({"path": str(source), "sha256": "0" * 64})
+        place.fetch(Source(path=str(source), sha256="0" * 64))
     assert source.read_bytes() == before
     assert place.files() == []
 
@@ -78,7 +77,7 @@ def test_a_path_that_is_no_gguf_is_refused(place, tmp_path):
     source = tmp_path / "page.gguf"
     source.write_bytes(b"PK\x03\x04 an archive")
     with pytest.raises(UserError, match="begins with b'GGUF', got b'PK"):
-        place.fetch({"path": str(source), "sha256": sha256(source.read_bytes())})
+        place.fetch(Source(path=str(source), sha256=sha256(source.read_bytes())))
     assert source.exists()
 
 
@@ -89,32 +88,32 @@ def test_the_facts_of_a_file_are_read(tmp_path):
         template="{{ messages }}",
         add_bos=True,
     )
-    assert models.gguf_facts(path) == {
-        "architecture": "llama",
-        "name": "tiny",
-        "parameters": 256 * 256 + 32,
-        "quantization": "Q4_K_M",
-        "context_length": 2048,
-        "tokenizer": "gpt2",
-        "add_bos": True,
-        "bos_token": "<|begin|>",
-        "eos_token": "<|end|>",
-        "chat_template": "{{ messages }}",
-    }
+    assert gguf_facts(path) == GgufFacts(
+        architecture="llama",
+        name="tiny",
+        parameters=256 * 256 + 32,
+        quantization="Q4_K_M",
+        context_length=2048,
+        tokenizer="gpt2",
+        add_bos=True,
+        bos_token="<|begin|>",
+        eos_token="<|end|>",
+        chat_template="{{ messages }}",
+    )
 
 
 def test_what_a_file_does_not_say_is_as_the_runtimes_take_it(tmp_path):
-    plain = models.gguf_facts(write_gguf(tmp_path / "a.gguf"))
-    assert (plain["chat_template"], plain["quantization"], plain["add_bos"]) == (None, "F32", False)
-    assert models.gguf_facts(write_gguf(tmp_path / "b.gguf", pre="llama-bpe"))["add_bos"]
-    sentencepiece = models.gguf_facts(write_gguf(tmp_path / "c.gguf", tokenizer="llama"))
-    assert sentencepiece["add_bos"]
-    assert (sentencepiece["bos_token"], sentencepiece["eos_token"]) == ("<s>", "</s>")
+    plain = gguf_facts(write_gguf(tmp_path / "a.gguf"))
+    assert (plain.chat_template, plain.quantization, plain.add_bos) == (None, "F32", False)
+    assert gguf_facts(write_gguf(tmp_path / "b.gguf", pre="llama-bpe")).add_bos
+    sentencepiece = gguf_facts(write_gguf(tmp_path / "c.gguf", tokenizer="llama"))
+    assert sentencepiece.add_bos
+    assert (sentencepiece.bos_token, sentencepiece.eos_token) == ("<s>", "</s>")
 
 
 def test_a_missing_file_has_no_facts(tmp_path):
     with pytest.raises(UserError, match="no model file"):
-        models.gguf_facts(tmp_path / "missing.gguf")
+        gguf_facts(tmp_path / "missing.gguf")
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, -1000])
@@ -122,111 +121,76 @@ def test_a_truncated_file_has_no_facts(tmp_path, kept):
     path = write_gguf(tmp_path / "a.gguf")
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(UserError, match="not a whole GGUF file"):
-        models.gguf_facts(path)
+        gguf_facts(path)
 
 
 def test_a_text_file_has_no_facts(tmp_path):
     path = tmp_path / "a.gguf"
     path.write_text("not a model" * 100)
     with pytest.raises(UserError, match="GGUF magic invalid"):
-        models.gguf_facts(path)
+        gguf_facts(path)
+
+
+def test_a_file_without_weights_has_no_facts(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(UserError, match="not a whole GGUF file.*no weights"):
+        gguf_facts(tmp_path / "a.gguf")
 
 
 def test_one_file_of_several_has_no_facts(tmp_path):
     with pytest.raises(UserError, match="one of 2 files"):
-        models.gguf_facts(write_gguf(tmp_path / "a.gguf", split=2))
+        gguf_facts(write_gguf(tmp_path / "a.gguf", split=2))
 
 
 def test_the_reader_is_not_loaded_with_the_module():
-    code = "import sys, joules.models; sys.exit('gguf' in sys.modules or 'requests' in sys.modules)"
+    code = (
+        "import sys, joules.inputs.gguf_facts, joules.inputs.model_files;"
+        "sys.exit('gguf' in sys.modules or 'requests' in sys.modules)"
+    )
     path = {"PYTHONPATH": str(REPOSITORY / "workflow/scripts")}
     subprocess.run([sys.executable, "-c", code], env=os.environ | path, check=True)
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> dict[str, dict[str, dict[str, object]]]:
-    loaded = yaml.safe_load((REPOSITORY / "config/models.yaml").read_text())
-    validate(loaded, str(SCHEMA))
-    return loaded
+def catalogue() -> Catalogue:
+    return read_catalogue()
 
 
-def test_the_catalogue_is_valid_and_gets_its_defaults(catalogue):
-    assert catalogue["models"]["qwen2.5-coder-7b-instruct"]["bundled"] is False
-    assert catalogue["models"]["codegemma-2b"]["newline"] == "unchanged"
-    bundled = {name for name, entry in catalogue["models"].items() if entry["bundled"]}
+def test_the_shipped_catalogue_gets_its_defaults(catalogue):
+    assert catalogue.models["qwen2.5-coder-7b-instruct"].bundled is False
+    assert catalogue.models["codegemma-2b"].newline == "unchanged"
+    bundled = {name for name, entry in catalogue.models.items() if entry.bundled}
     assert bundled == {"parrot-1m", "parrot-3m"}
 
 
 def test_every_address_is_that_of_its_repository_revision_and_file(catalogue):
-    for entry in catalogue["models"].values():
-        if "url" in entry:
-            revision = entry.get("revision", "main")
-            address = f"https://huggingface.co/{entry['repo']}/resolve/{revision}/{entry['file']}"
-            assert entry["url"] == address
+    addressed = [entry for entry in catalogue.models.values() if entry.url]
+    assert addressed
+    for entry in addressed:
+        revision = entry.revision or "main"
+        address = f"https://huggingface.co/{entry.repo}/resolve/{revision}/{entry.file}"
+        assert entry.url == address
 
 
 def test_bundled_files_are_what_the_catalogue_says(catalogue):
-    for entry in catalogue["models"].values():
-        if entry["bundled"]:
-            content = (REPOSITORY / entry["path"]).read_bytes()
-            assert (sha256(content), len(content)) == (entry["sha256"], entry["bytes"])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"sha265": "0" * 64},
-        {"sha256": "0" * 63},
-        {"sha256": "Z" * 64},
-        {"path": "a.gguf"},
-        {"bytes": "many"},
-        {"bytes": 0},
-        {"prompt_style": "instruct"},
-        {"newline": "add"},
-        {"chat_template": "{{ messages }}"},
-        {"published_pass_at_1": {"value": 0.9}},
-        {"license": None},
-    ],
-    ids=str,
-)
-def test_a_wrong_entry_is_refused(change):
-    entry = {"url": "https://a/b", "sha256": "0" * 64, "license": "MIT", "prompt_style": "chat"}
-    validate({"models": {"good": dict(entry)}}, str(SCHEMA))
-    with pytest.raises(WorkflowError):
-        validate({"models": {"bad": entry | change}}, str(SCHEMA))
-
-
-@pytest.mark.parametrize("missing", ["url", "license", "prompt_style"])
-def test_an_entry_without_a_required_key_is_refused(missing):
-    entry = {"url": "https://a/b", "sha256": "0" * 64, "license": "MIT", "prompt_style": "chat"}
-    del entry[missing]
-    with pytest.raises(WorkflowError):
-        validate({"models": {"bad": entry}}, str(SCHEMA))
-
-
-def test_a_path_without_sha256_is_refused():
-    entry = {"path": "a.gguf", "license": "MIT", "prompt_style": "base"}
-    with pytest.raises(WorkflowError):
-        validate({"models": {"bad": entry}}, str(SCHEMA))
-
-
-def test_an_unknown_model_is_told_its_near_matches(catalogue):
-    assert models.lookup(catalogue, "codegemma-2b")["prompt_style"] == "base"
-    with pytest.raises(UserError, match=r"Did you mean .*qwen2\.5-coder-7b-instruct"):
-        models.lookup(catalogue, "qwen2.5-coder-7b-instuct")
-    with pytest.raises(UserError, match="Known: codegemma-2b"):
-        models.lookup(catalogue, "zzz")
+    for entry in catalogue.models.values():
+        if entry.bundled:
+            content = (REPOSITORY / entry.path).read_bytes()
+            assert (sha256(content), len(content)) == (entry.sha256, entry.bytes)
 
 
 def test_the_chat_templates_render_as_their_authors_publish_them(catalogue):
     problem = "def f():\n"
-    deepseek = catalogue["models"]["deepseek-coder-1.3b-instruct"]["chat_template"]
+    deepseek = catalogue.models["deepseek-coder-1.3b-instruct"].chat_template
     asked = prompts.INSTRUCTION.format(problem=problem.strip("\n"))
     text = prompts.render_chat(deepseek, problem, "<B>", "<E>", adds_bos=False)
     assert text.startswith("<B>You are an AI programming assistant, utilizing the Deepseek Coder")
     assert text.endswith(
         f"you will refuse to answer\n### Instruction:\n{asked}\n### Response:\n{prompts.PREFILL}"
     )
-    codellama = catalogue["models"]["codellama-7b-instruct"]["chat_template"]
+    codellama = catalogue.models["codellama-7b-instruct"].chat_template
     text = prompts.render_chat(codellama, problem, "<s>", "</s>", adds_bos=False)
     assert text == f"<s>[INST] {asked.strip()} [/INST] {prompts.PREFILL}"

@@ -8,13 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from invented_claims import FIGURES, PAPER, make_claims, write_runs
 from matplotlib.figure import Figure
 
-from joules.files import write_json
-from joules.rendering import write_article
-from joules.typesetting import typeset
+from joules.write.claims_file import write_claims
+from joules.write.rendering import write_article
+from joules.write.typesetting import typeset
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -76,8 +77,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for suffix in ("svg", "pdf"):
             figure.savefig(root / "figures" / f"{name}.{suffix}")
     claims = make_claims(models=2, runtimes=3)
-    claims["claims"]["cell.parrot-1m.ollama.energy_j_per_correct"]["value"] = 4.12e-5
-    write_json(root / "claims.json", claims)
+    cost = "cell.parrot-1m.ollama.energy_j_per_correct"
+    claims.claims[cost] = msgspec.structs.replace(claims.claims[cost], value=4.12e-5)
+    write_claims(root / "claims.json", claims)
     write_runs(root / "runs.csv", claims)
     (root / "article").mkdir()
     markdown, linked = root / "article/article.md", root / "article/article.linked.md"
@@ -183,7 +185,7 @@ def test_a_claim_names_its_row_and_leads_to_the_runs_it_rests_on(page):
 def test_every_run_is_listed_with_its_record(page):
     text = page.read_text(encoding="utf-8")
     assert len(re.findall(r'scope="row">records/[\w./-]+\.json<', text)) == 2 * (3 + 1) * 5
-    group = re.search(r'<tbody id="runs-parrot-2m-ollama-control">(.*?)</tbody>', text)[1]
+    group = re.search(r'<tbody id="runs-parrot-2m-ollama-control">(.*?)</tbody>', text, re.S)[1]
     assert group.count("<tr>") == 5
     assert "records/parrot-2m/ollama/control/5.json" in group
 

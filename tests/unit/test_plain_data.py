@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joules.plain_data import MAX_BYTES, NotPlain, Opaque, dumps, loads
+from joules.grade.sandbox.plain_data import MAX_BYTES, NotPlain, Opaque, dumps, loads
 
 HASHABLE = st.recursive(
     st.none()

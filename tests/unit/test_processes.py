@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from joules import processes
-from joules.errors import UserError
+from joules.core.errors import UserError
+from joules.core.places import SCRIPTS
+from joules.machine import processes
 
 PATIENCE_S = 30.0
 SLEEPER = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
@@ -31,7 +32,7 @@ time.sleep(600)
 PARENT = """
 import sys, time
 from pathlib import Path
-from joules import processes
+from joules.machine import processes
 command = [sys.executable, "-c", "import time; time.sleep(600)"]
 child = processes.start(command, Path(sys.argv[1]), {})
 print(child.pid, flush=True)
@@ -40,7 +41,7 @@ time.sleep(600)
 STUBBORN_PARENT = """
 import sys, time
 from pathlib import Path
-from joules import processes
+from joules.machine import processes
 command = [sys.executable, "-c", sys.argv[2]]
 print(processes.start(command, Path(sys.argv[1]), {}, supervised=True).pid, flush=True)
 time.sleep(600)
@@ -118,7 +119,7 @@ def test_ending_a_child_twice_does_no_harm(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux's")
 def test_a_child_ends_with_its_parent_even_when_that_is_killed(tmp_path: Path) -> None:
-    scripts = Path(processes.__file__).parents[1]
+    scripts = SCRIPTS
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path / "child.log")],
         env=os.environ | {"PYTHONPATH": str(scripts)},
@@ -137,7 +138,7 @@ def test_a_supervised_child_that_ignores_sigterm_ends_with_its_parent(tmp_path: 
     log = tmp_path / "child.log"
     parent = subprocess.Popen(
         [sys.executable, "-c", STUBBORN_PARENT, str(log), STUBBORN],
-        env=os.environ | {"PYTHONPATH": str(Path(processes.__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
         stdout=subprocess.PIPE,
         text=True,
     )

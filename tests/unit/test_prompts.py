@@ -1,18 +1,51 @@
 """Literal prompts: styles, newline rules, templates, the subset, the flush prompt."""
 
-import pytest
-import yaml
+import dataclasses
 
-from joules import models, prompts
-from joules.errors import UserError
+import msgspec
+import pytest
+from real_runtimes import MODELS
+
+from joules.core import stored
+from joules.core.catalogue import Prompting
+from joules.core.errors import UserError
+from joules.core.files import sha256_of
+from joules.core.reading import read_catalogue
+from joules.inputs import prompts
+from joules.inputs.gguf_facts import GgufFacts, gguf_facts
 
 PROBLEM = '\n\ndef f(x):\n    """ Say x. """\n'
-CHAT = {"prompt_style": "chat"}
+BASE = Prompting(
+    sha256=None,
+    prompt_style="base",
+    newline="unchanged",
+    chat_template=None,
+    never_ends=False,
+    cut="column_0",
+)
+CHAT = msgspec.structs.replace(BASE, prompt_style="chat", cut="closing_fence")
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-FACTS = {"chat_template": TEMPLATE, "bos_token": "<s>", "eos_token": "</s>", "add_bos": True}
+WITHOUT = GgufFacts(
+    architecture="llama",
+    name="tiny",
+    parameters=1,
+    quantization="F32",
+    context_length=2048,
+    tokenizer="gpt2",
+    add_bos=True,
+    bos_token="<s>",
+    eos_token="</s>",
+    chat_template=None,
+)
+FACTS = dataclasses.replace(WITHOUT, chat_template=TEMPLATE)
+
+
+def asked_by(template: str) -> Prompting:
+    """Return a chat model whose template is in the catalogue."""
+    return msgspec.structs.replace(CHAT, chat_template=template)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +57,7 @@ FACTS = {"chat_template": TEMPLATE, "bos_token": "<s>", "eos_token": "</s>", "ad
     ],
 )
 def test_base_prompts_follow_the_newline_rule(rule, text):
-    assert prompts.text_of({"prompt_style": "base", "newline": rule}, {}, PROBLEM) == text
+    assert prompts.text_of(msgspec.structs.replace(BASE, newline=rule), WITHOUT, PROBLEM) == text
 
 
 def test_chat_prompts_are_rendered_with_an_open_code_block_and_one_beginning_of_text():
@@ -32,46 +65,39 @@ def test_chat_prompts_are_rendered_with_an_open_code_block_and_one_beginning_of_
     assert not text.startswith("<s>"), "the tokenizer adds it"
     assert text.endswith("<|assistant|>\n```python\n")
     assert "def f(x)" in text
-    assert prompts.text_of(CHAT, FACTS | {"add_bos": False}, PROBLEM).startswith("<s>")
+    without = dataclasses.replace(FACTS, add_bos=False)
+    assert prompts.text_of(CHAT, without, PROBLEM).startswith("<s>")
 
 
 def test_a_space_that_belongs_to_the_turn_stands_before_the_answer():
-    catalogue = yaml.safe_load((models.REPOSITORY / "config/models.yaml").read_text())
-    llama = catalogue["models"]["codellama-7b-instruct"]["chat_template"]
-    facts = {"bos_token": "<s>", "eos_token": "</s>", "add_bos": True}
-    assert prompts.text_of({**CHAT, "chat_template": llama}, facts, PROBLEM).endswith(
-        "[/INST] ```python\n"
-    )
+    llama = read_catalogue().models["codellama-7b-instruct"].chat_template
+    assert prompts.text_of(asked_by(llama), WITHOUT, PROBLEM).endswith("[/INST] ```python\n")
     mistral = (
         "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }}"
         "[/INST]{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
     )
-    assert prompts.text_of({**CHAT, "chat_template": mistral}, facts, PROBLEM).endswith(
-        "[/INST] ```python\n"
-    )
+    assert prompts.text_of(asked_by(mistral), WITHOUT, PROBLEM).endswith("[/INST] ```python\n")
     reasoning = (
         "{% for m in messages %}{{ m.content }}{% endfor %}"
         "{% if add_generation_prompt %}<think>\n{% endif %}"
     )
-    assert prompts.text_of({**CHAT, "chat_template": reasoning}, facts, PROBLEM).endswith(
-        "<think>\n```python\n"
-    )
+    assert prompts.text_of(asked_by(reasoning), WITHOUT, PROBLEM).endswith("<think>\n```python\n")
 
 
 def test_the_template_of_the_catalogue_serves_where_the_file_has_none():
-    text = prompts.text_of({**CHAT, "chat_template": "{{ messages[0].content }}>"}, {}, PROBLEM)
+    text = prompts.text_of(asked_by("{{ messages[0].content }}>"), WITHOUT, PROBLEM)
     assert text.endswith(">```python\n")
 
 
 def test_a_model_without_any_template_is_refused_with_the_remedy():
     with pytest.raises(UserError, match=r"chat_template.*config/models\.yaml"):
-        prompts.text_of(CHAT, {}, PROBLEM)
+        prompts.text_of(CHAT, WITHOUT, PROBLEM)
 
 
 def test_a_template_cannot_reach_out_of_its_sandbox():
     evil = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
     with pytest.raises(UserError, match="cannot be rendered"):
-        prompts.text_of({**CHAT, "chat_template": evil}, {}, PROBLEM)
+        prompts.text_of(asked_by(evil), WITHOUT, PROBLEM)
 
 
 PROBLEMS = {f"HumanEval/{i}": "x" * (i + 1) for i in range(164)}
@@ -101,11 +127,38 @@ def test_the_flush_prompt_is_one_token_that_no_prompt_begins_with():
 
 
 def test_protocol_names_tell_how_prompts_were_made():
-    base = {"prompt_style": "base", "newline": "strip", "cut": "column_0"}
+    base = msgspec.structs.replace(BASE, newline="strip")
     assert prompts.protocol_name(base, 768) == "base-strip-column_0-768"
-    assert prompts.protocol_name({**base, "cut": "stop_strings"}, 768) == (
-        "base-strip-stop_strings-768"
+    stopped = msgspec.structs.replace(base, cut="stop_strings")
+    assert prompts.protocol_name(stopped, 768) == "base-strip-stop_strings-768"
+    assert prompts.protocol_name(CHAT, 1024) == "chat-prefill-closing_fence-1024"
+
+
+MODEL = MODELS / "parrot-1m.gguf"
+
+
+def made(context_length: int = 512):
+    """Return the prompts of a bundled model for two problems, one of them measured."""
+    problems = {"HumanEval/0": "def f(x):\n", "HumanEval/1": "def g(x, y):\n    "}
+    settle = {"settle/0": "import os\n"}
+    return prompts.make_prompts(
+        MODEL, BASE, gguf_facts(MODEL), problems, settle, 1, 1, context_length, 64
     )
-    assert prompts.protocol_name({**CHAT, "cut": "closing_fence"}, 1024) == (
-        "chat-prefill-closing_fence-1024"
-    )
+
+
+def test_a_prompts_file_holds_the_model_and_every_prompt_as_it_is_read_again(tmp_path):
+    file = made()
+    assert file.model.file_sha256 == sha256_of(MODEL)
+    assert (file.model.max_tokens, file.model.protocol) == (64, "base-unchanged-column_0-64")
+    assert [row.role for row in file.prompts] == ["problem", "problem", "settle", "flush"]
+    assert sum(row.in_subset for row in file.prompts) == 1
+    flush = file.prompts[-1]
+    assert len(flush.token_ids) == 1
+    assert flush.token_ids[0] not in {row.token_ids[0] for row in file.prompts[:-1]}
+    stored.write_prompts_file(tmp_path / "m.jsonl", file)
+    assert stored.read_prompts_file(tmp_path / "m.jsonl") == file
+
+
+def test_a_prompt_that_does_not_fit_into_the_context_is_refused_with_the_numbers():
+    with pytest.raises(UserError, match=r"with 64 tokens of answer.*context of 64"):
+        made(context_length=64)

@@ -1,21 +1,36 @@
-"""One run as a state machine, on a scripted runtime: what real ones cannot be made to do."""
+"""One run, on a scripted runtime: what real ones cannot be made to do."""
 
 import dataclasses
 import json
 
 import jsonschema
+import msgspec
 import pytest
-import yaml
-from scripted import REPOSITORY, RULES, SETTINGS, STRICT, Scripted, run
+from scripted import PARAMETERS, PROMPTS_FILE, SETTINGS, STRICT, Scripted, assigned, changed, run
 
-from joules import campaign
-from joules.errors import UserError
+from joules.core import stored
+from joules.core.errors import UserError
+from joules.core.plan import Run
+from joules.core.warm_up_files import Agreement
+from joules.machine import machine_state
+from joules.measure import campaign, preparation
+from joules.measure.agreement import check_agreement
+
+AGREED = Agreement(
+    model="m",
+    protocol="base-unchanged",
+    runtimes=["a"],
+    settings=SETTINGS,
+    passed=True,
+    problems=[],
+    pairs=[],
+)
 
 
 def test_all_six_windows_come_in_order_and_every_prompt_is_flushed_before(tmp_path):
     runtime = Scripted()
     parts, _ = run(runtime, tmp=tmp_path)
-    assert [w["name"] for w in parts["windows"]] == [
+    assert [w.name for w in parts.windows] == [
         "idle_cold",
         "load",
         "idle_resident",
@@ -23,39 +38,40 @@ def test_all_six_windows_come_in_order_and_every_prompt_is_flushed_before(tmp_pa
         "tasks",
         "idle_after",
     ]
-    starts = [w["start_monotonic_s"] for w in parts["windows"]]
+    starts = [w.start_monotonic_s for w in parts.windows]
     assert starts == sorted(starts)
     sent = runtime.sent[1:]
     assert all(text == "~" for text in sent[::2])
     assert "~" not in sent[1::2]
     assert sent[-6:] == ["~", "def f0", "~", "def f1", "~", "def f2"]
     assert runtime.stopped == 1
-    assert parts["generated_tokens"] == 12
-    assert parts["prompt_tokens"] == 9
-    assert [t["retokenised_tokens"] for t in parts["tasks"]] == [3, 3, 3]
+    assert [t.generated_tokens for t in parts.tasks] == [4, 4, 4]
+    assert [t.prompt_tokens for t in parts.tasks] == [3, 3, 3]
+    assert [t.retokenised_tokens for t in parts.tasks] == [3, 3, 3]
 
 
-def test_the_record_fits_its_schema(tmp_path):
+def test_the_record_is_read_as_it_was_written_and_fits_its_schema(tmp_path):
     parts, measured = run(Scripted(), tmp=tmp_path)
-    parts.pop("runtime_facts")
-    record = {
-        "schema": 2,
-        "study": "s",
-        "campaign": "c",
-        "model": {"name": "m", "sha256": "0" * 64, "parameters": 1, "quantization": "Q8_0"},
-        "runtime": {"name": "scripted", "label": "Scripted", "facts": {}, "cannot_hold": []},
-        "kind": "task",
-        "repetition": 1,
-        "position": {"planned": 1, "actual": 1},
-        "session": campaign.session_id(),
-        "attempts": 1,
-        "protocol": "base-unchanged",
-        "settings": dataclasses.asdict(SETTINGS),
-        "instrument": measured.facts(),
-        **parts,
-    }
-    schema = REPOSITORY / "workflow/schemas/record.schema.yaml"
-    jsonschema.validate(json.loads(json.dumps(record)), yaml.safe_load(schema.read_text()))
+    machine = machine_state.machine_facts([*campaign.PACKAGES, "no-such-package"])
+    made = assigned(tmp_path)
+    record = campaign.record_of(made, 2, Scripted(), measured.facts(), machine, parts)
+    file = tmp_path / "1.json"
+    stored.write_record(file, record)
+    jsonschema.validate(json.loads(file.read_text()), stored.schema_of("record"))
+    read = stored.read_record(file)
+    stored.write_record(tmp_path / "again.json", read)
+    assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
+    assert (read.attempts, read.kind, read.position) == (2, "task", made.position)
+    assert (read.generated_tokens, read.prompt_tokens) == (12, 9)
+    assert read.runtime.facts == {"version": "1"}
+    assert read.settings == SETTINGS
+    packages = read.environment.before.machine.packages
+    assert packages["codecarbon"] and packages["no-such-package"] is None
+
+
+def test_a_machine_s_facts_hold_the_versions_of_the_packages_that_are_named():
+    facts = machine_state.machine_facts(["psutil"])
+    assert list(facts.packages) == ["psutil"]
 
 
 def test_another_prompt_count_ends_the_run_and_shows_both(tmp_path):
@@ -77,9 +93,9 @@ def test_an_aborted_answer_is_kept_and_counted_again(tmp_path):
         finish_reason="aborted_by_runtime", counts_known=False, prompt_tokens=0, generated_tokens=0
     )
     parts, _ = run(runtime, count=lambda texts: [[7] * 31] * len(texts), tmp=tmp_path)
-    assert {t["generated_tokens"] for t in parts["tasks"]} == {31}
-    assert {t["finish_reason"] for t in parts["tasks"]} == {"aborted_by_runtime"}
-    assert parts["prompt_tokens"] == 9
+    assert {t.generated_tokens for t in parts.tasks} == {31}
+    assert {t.finish_reason for t in parts.tasks} == {"aborted_by_runtime"}
+    assert {t.prompt_tokens for t in parts.tasks} == {3}
 
 
 def test_an_aborted_answer_that_cannot_be_counted_ends_the_run(tmp_path):
@@ -96,18 +112,18 @@ def test_a_run_is_not_lost_when_its_answers_cannot_be_counted_again(tmp_path):
     assert counted is None
     assert "answers are not counted again" in said[0]
     parts, _ = run(Scripted(), count=lambda texts: counted, tmp=tmp_path)
-    assert [t["retokenised_tokens"] for t in parts["tasks"]] == [None, None, None]
+    assert [t.retokenised_tokens for t in parts.tasks] == [None, None, None]
 
 
 def test_what_does_not_settle_is_flagged(tmp_path):
-    rules = dataclasses.replace(RULES, settle_limit=1e-9)
-    parts, _ = run(Scripted(), rules=rules, tmp=tmp_path)
-    assert parts["settle"]["settled"] is False
-    assert "not_settled" in [code["code"] for code in parts["validity"]["codes"]]
-    assert parts["validity"]["valid"] is True, "the demonstration flags"
-    strict = dataclasses.replace(STRICT, settle_limit=1e-9)
-    parts, _ = run(Scripted(), rules=strict, tmp=tmp_path)
-    codes = {code["code"]: code["invalidates"] for code in parts["validity"]["codes"]}
+    demonstration = changed(PARAMETERS, settle={"limit": 1e-9})
+    parts, _ = run(Scripted(), parameters=demonstration, tmp=tmp_path)
+    assert parts.settle.settled is False
+    assert "not_settled" in [rule.code for rule in parts.validity.codes]
+    assert parts.validity.valid is True, "the demonstration flags"
+    strict = changed(STRICT, settle={"limit": 1e-9})
+    parts, _ = run(Scripted(), parameters=strict, tmp=tmp_path)
+    codes = {rule.code: rule.invalidates for rule in parts.validity.codes}
     assert codes["not_settled"] is False, "a run that does not settle is not repeated"
 
 
@@ -115,33 +131,29 @@ def test_a_required_setting_that_a_runtime_cannot_hold_is_refused_by_name(monkey
     class Weak(Scripted):
         CANNOT_HOLD = frozenset({"seed", "ignore_eos"})
 
-    monkeypatch.setattr(campaign, "load", lambda name: Weak)
-    campaign.check_require("weak", [], SETTINGS)
+    monkeypatch.setattr(preparation, "load", lambda name: Weak)
+    preparation.check_require("weak", [], SETTINGS)
     with pytest.raises(UserError, match=r"runtime weak cannot hold seed"):
-        campaign.check_require("weak", ["seed"], SETTINGS)
+        preparation.check_require("weak", ["seed"], SETTINGS)
     with pytest.raises(UserError, match=r"ignore_eos"):
-        campaign.check_require("weak", [], dataclasses.replace(SETTINGS, ignore_eos=True))
+        preparation.check_require("weak", [], dataclasses.replace(SETTINGS, ignore_eos=True))
 
 
 def test_an_agreement_that_is_missing_failed_or_of_other_settings_is_refused(tmp_path):
     path = tmp_path / "m.json"
     with pytest.raises(UserError, match="is missing"):
-        campaign.check_agreement(path, "a", SETTINGS)
-    good = {
-        "passed": True,
-        "problems": [],
-        "runtimes": ["a"],
-        "settings": dataclasses.asdict(SETTINGS),
-    }
-    path.write_text(json.dumps(good | {"passed": False, "problems": ["a read 3"]}))
+        check_agreement(path, "a", SETTINGS)
+    failed = msgspec.structs.replace(AGREED, passed=False, problems=["a read 3"])
+    stored.write_agreement(path, failed)
     with pytest.raises(UserError, match="a read 3"):
-        campaign.check_agreement(path, "a", SETTINGS)
-    path.write_text(json.dumps(good))
-    campaign.check_agreement(path, "a", SETTINGS)
+        check_agreement(path, "a", SETTINGS)
+    stored.write_agreement(path, AGREED)
+    check_agreement(path, "a", SETTINGS)
+    check_agreement(path, "a", dataclasses.replace(SETTINGS, ignore_eos=True))
     with pytest.raises(UserError, match="does not name the runtime b"):
-        campaign.check_agreement(path, "b", SETTINGS)
+        check_agreement(path, "b", SETTINGS)
     with pytest.raises(UserError, match="other settings"):
-        campaign.check_agreement(path, "a", dataclasses.replace(SETTINGS, threads=2))
+        check_agreement(path, "a", dataclasses.replace(SETTINGS, threads=2))
 
 
 def test_a_finished_record_stays_in_the_journal_when_its_output_is_deleted(tmp_path):
@@ -155,14 +167,39 @@ def test_a_finished_record_stays_in_the_journal_when_its_output_is_deleted(tmp_p
 
 
 def test_actual_positions_count_the_runs_started(tmp_path):
-    run_ = campaign.Run("m", "a", "task", 1)
+    run_ = Run("m", "a", "task", 1)
     assert [campaign.actual_position(tmp_path / "j", run_) for _ in range(3)] == [1, 2, 3]
 
 
 def test_the_end_of_measuring_is_foretold_from_the_runs_so_far(tmp_path):
-    runs = [campaign.Run("m", "a", "task", b) for b in (1, 2, 3)]
+    runs = [Run("m", "a", "task", b) for b in (1, 2, 3)]
     folder = tmp_path / "m/a/task"
     folder.mkdir(parents=True)
     (folder / "1.json").write_text("{}")
     assert campaign.remaining(tmp_path, runs, []) == "2 runs to go"
     assert "measuring ends about" in campaign.remaining(tmp_path, runs, [10.0])
+
+
+def test_another_temperature_than_zero_is_refused():
+    with pytest.raises(UserError, match="temperature is 0.8; expected 0"):
+        dataclasses.replace(SETTINGS, temperature=0.8)
+
+
+def test_settings_of_a_run_are_those_of_the_study_with_threads_and_limit_as_numbers():
+    asked, model = PARAMETERS.settings, PROMPTS_FILE.model
+    settings = preparation.settings_for(asked, "task", model)
+    assert asked.threads == "auto"
+    assert settings.threads == machine_state.threads_of("auto") >= 1
+    assert (settings.max_tokens, settings.ignore_eos) == (256, False)
+    assert preparation.settings_for(asked, "fixed", model).ignore_eos is True
+    endless = msgspec.structs.replace(model, never_ends=True)
+    assert preparation.settings_for(asked, "fixed", endless).ignore_eos is False
+
+
+def test_an_older_prompts_file_has_the_limit_of_the_study_or_is_refused():
+    older = msgspec.structs.replace(PROMPTS_FILE.model, max_tokens=None)
+    asked = msgspec.structs.replace(PARAMETERS.settings, max_tokens=99)
+    assert preparation.settings_for(asked, "task", older).max_tokens == 99
+    asked = msgspec.structs.replace(PARAMETERS.settings, max_tokens="catalogue")
+    with pytest.raises(UserError, match="how long an answer may be.*write_prompts"):
+        preparation.settings_for(asked, "task", older)

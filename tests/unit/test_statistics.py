@@ -10,17 +10,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 from synthetic_tables import runs_of, study_tables
 
-from joules.errors import UserError
-from joules.statistics import (
-    LEAST_BLOCKS,
-    compare,
-    compare_pair,
-    holm,
-    paired_blocks,
-    power_facts,
-    smallest_p,
-    verdict,
-)
+from joules.analyse.comparison import compare, compare_pair, holm, verdict
+from joules.analyse.pairs import paired_blocks
+from joules.analyse.power import LEAST_BLOCKS, power_facts, smallest_p
+from joules.core.errors import UserError
 
 # Differences in height of 15 pairs of maize plants, crossed less self-fertilised, in eighths of an
 # inch (Darwin 1876), with which Fisher introduced this test (The Design of Experiments, 1935, 21).

@@ -1,10 +1,19 @@
+import ast
+import re
 from pathlib import Path
 
 import pandas as pd
+import pytest
+from matplotlib.colors import is_color_like
 
-from joules.style import looks, tier_note
+from joules.core.paths import runtime_names
+from joules.core.places import PACKAGE
+from joules.draw.drawing import tier_note
+from joules.draw.looks import looks
 
-SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts" / "joules"
+MODULES = sorted((PACKAGE / "draw").rglob("*.py"))
+BUT_STYLE = [path for path in MODULES if path.name != "style.py"]
+SIZE_OF_TEXT = re.compile("(font|label|title)_?size$")
 
 
 def test_the_note_says_what_is_true_and_no_more():
@@ -19,9 +28,37 @@ def test_more_runtimes_than_colours_still_differ():
     assert len({(look.color, look.marker) for look in seen.values()}) == 24
 
 
-def test_no_runtime_or_model_is_named_in_the_code():
-    code = "".join((SCRIPTS / f"{n}.py").read_text() for n in ("figures", "style"))
-    runtimes = [path.stem for path in (SCRIPTS / "runtimes").glob("[a-z]*.py")]
-    assert runtimes
-    for runtime in runtimes:
-        assert runtime not in code.lower()
+def test_no_runtime_is_named_in_the_code_that_draws():
+    runtimes = runtime_names(PACKAGE)
+    assert len(runtimes) > 1 and len(MODULES) > 10
+    for module in MODULES:
+        code = module.read_text(encoding="utf-8").lower()
+        assert [runtime for runtime in runtimes if runtime in code] == [], module.name
+
+
+def is_color(text: str) -> bool:
+    """Return whether a text is a colour; single letters are markers, `none` is none."""
+    return len(text) > 1 and text != "none" and is_color_like(text)
+
+
+def typed_looks(code: str) -> list[object]:
+    """Return the colours and sizes of text that are typed into code."""
+    found: list[object] = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found += [node.value] if is_color(node.value) else []
+        elif isinstance(node, ast.keyword) and SIZE_OF_TEXT.search(node.arg or ""):
+            found += [node.value.value] if isinstance(node.value, ast.Constant) else []
+    return found
+
+
+@pytest.mark.parametrize(
+    "code", ["f(color='#123456')", "x = 'white'", "a.set_title(t, fontsize=7)"]
+)
+def test_a_typed_colour_or_size_is_seen(code: str):
+    assert len(typed_looks(code)) == 1
+
+
+@pytest.mark.parametrize("module", BUT_STYLE, ids=lambda path: path.stem)
+def test_colours_and_sizes_of_text_are_those_of_the_style(module: Path):
+    assert typed_looks(module.read_text(encoding="utf-8")) == []

@@ -1,16 +1,18 @@
 """Tables from record, grade and agreement files."""
 
+import dataclasses
 import json
 import shutil
+from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 import synthetic
+from synthetic_tables import study_tables, tables_of
 
-from joules.errors import UserError
-from joules.rows import run_row
-from joules.schedule import Run
-from joules.tables import (
+from joules.analyse.rows import run_row
+from joules.analyse.tables import (
     RUNS,
     TASKS,
     TRACE,
@@ -21,15 +23,17 @@ from joules.tables import (
     write_parquet,
     write_tables,
 )
+from joules.core.errors import UserError
+from joules.core.plan import Run
+from joules.core.stored import read_record
+
+CAMPAIGN = Path(__file__).parents[2] / "data/measurements/vm-xeon-2core-2026-11-25"
+GRAMS_PER_KWH = 268.0
 
 
 @pytest.fixture
 def study(tmp_path):
     return synthetic.write_study(tmp_path, blocks=2)
-
-
-def tables_of(study, **changes):
-    return tabulate(study.records, study.grades, study.agreements, study.config | changes)
 
 
 def change(path, **keys):
@@ -48,22 +52,16 @@ def record_of(study, kind="task"):
     return next(path for path in study.records if kind in path.parts)
 
 
-def test_every_synthetic_record_obeys_the_schema(tmp_path):
-    study = synthetic.write_study(tmp_path, kinds=("task", "control", "fixed", "quality"), blocks=1)
-    for path in study.records:
-        synthetic.validator().validate(json.loads(path.read_text()))
-
-
 def test_a_row_holds_what_the_record_says(study):
-    record = json.loads(record_of(study).read_text())
-    row = run_row(record, synthetic.make_grade(record), grams_per_kwh=268)
-    tasks = next(window for window in record["windows"] if window["name"] == "tasks")
-    assert row["energy_j"] == tasks["energy_j"]["cpu"]
+    record = read_record(record_of(study))
+    row = run_row(record, synthetic.make_grade(record), GRAMS_PER_KWH)
+    tasks = next(window for window in record.windows if window.name == "tasks")
+    assert row["energy_j"] == tasks.energy_j.cpu
     assert row["idle_power_w"] == pytest.approx(synthetic.IDLE_POWER_W)
     assert row["resident_power_w"] == pytest.approx(synthetic.IDLE_POWER_W + 0.5)
     net_j = row["energy_j"] - synthetic.IDLE_POWER_W * row["duration_s"]
     assert row["net_energy_j"] == pytest.approx(net_j)
-    tokens = sum(task["generated_tokens"] for task in record["tasks"])
+    tokens = sum(task.generated_tokens for task in record.tasks)
     assert row["energy_j_per_token"] == pytest.approx(row["energy_j"] / tokens)
     assert row["gco2e"] == pytest.approx(row["energy_j"] / 3.6e6 * 268)
     assert (row["load_energy_j"], row["load_duration_s"]) == (16, 2)
@@ -72,8 +70,9 @@ def test_a_row_holds_what_the_record_says(study):
 
 
 def test_a_run_without_a_correct_answer_has_no_energy_per_correct_answer(study):
-    record = json.loads(record_of(study).read_text())
-    row = run_row(record, synthetic.make_grade(record, pass_share=0) | {"passed": 0}, 268)
+    record = read_record(record_of(study))
+    grade = msgspec.structs.replace(synthetic.make_grade(record), passed=0)
+    row = run_row(record, grade, GRAMS_PER_KWH)
     assert row["energy_j_per_correct"] is None and row["pass_at_1"] == 0
 
 
@@ -101,9 +100,13 @@ def test_tables_are_sorted_and_complete(study):
 def test_files_in_another_order_give_the_same_bytes(study, tmp_path):
     written = []
     for turn, step in (("one", 1), ("two", -1)):
-        tables = tabulate(
-            study.records[::step], study.grades[::step], study.agreements[::step], study.config
+        turned = dataclasses.replace(
+            study,
+            records=study.records[::step],
+            grades=study.grades[::step],
+            agreements=study.agreements[::step],
         )
+        tables = tables_of(turned)
         names = ("runs", "tasks", "windows", "trace", "attempts", "validity", "runs_csv")
         write_tables(tables, {name: tmp_path / turn / name for name in names})
         written.append({path.name: path.read_bytes() for path in (tmp_path / turn).iterdir()})
@@ -123,7 +126,7 @@ def test_numbers_in_csv_have_nine_digits_and_lines_end_alike(study, tmp_path):
 
 def test_an_invalid_run_is_kept_and_marked(tmp_path):
     bad = Run("parrot-1m", "ollama", "task", 1)
-    runs = tables_of(synthetic.write_study(tmp_path, blocks=2, invalid=[bad])).runs
+    runs = study_tables(tmp_path, blocks=2, invalid=[bad])[1].runs
     marked = runs[~runs["valid"]]
     assert marked[list(bad._fields[:3])].to_numpy().tolist() == [list(bad[:3])]
     assert marked["validity_codes"].tolist() == ["foreign_cpu"]
@@ -132,10 +135,10 @@ def test_an_invalid_run_is_kept_and_marked(tmp_path):
 def test_fixed_runs_need_no_grade_and_others_do(tmp_path):
     study = synthetic.write_study(tmp_path, kinds=("task", "fixed"), blocks=1)
     graded = [path for path in study.grades if "fixed" not in path.parts]
-    runs = tabulate(study.records, graded, study.agreements, study.config).runs
+    runs = tables_of(dataclasses.replace(study, grades=graded)).runs
     assert runs.loc[runs["kind"] == "fixed", "passed"].isna().all()
     with pytest.raises(UserError, match=r"has no grade.*grades/"):
-        tabulate(study.records, graded[1:], study.agreements, study.config)
+        tables_of(dataclasses.replace(study, grades=graded[1:]))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,8 @@ def test_records_that_must_not_be_mixed_are_refused_by_name(study, key, value, w
 
 def test_a_mix_of_instruments_is_let_through_where_the_config_states_it(study):
     change(study.records[5], instrument__modules_sha256="0" * 64)
-    runs = tables_of(study, mixed_instruments="state").runs
+    files = (study.records, study.grades, study.agreements)
+    runs = tabulate(*files, GRAMS_PER_KWH, "state").runs
     assert runs["instrument_sha256"].nunique() == 2
 
 
@@ -216,7 +220,8 @@ def test_one_model_is_summarised_from_its_own_files_alone(study):
         [path for path in paths if "parrot-3m" in str(path)]
         for paths in (study.records, study.grades, study.agreements)
     )
-    table = summary(tabulate(records, grades, agreement[0], study.config).runs, "parrot-3m")
+    runs = tabulate(records, grades, agreement[0], GRAMS_PER_KWH, "refuse").runs
+    table = summary(runs, "parrot-3m")
     assert set(table["model"]) == {"parrot-3m"}
     assert table["runs"].tolist() == table["valid_runs"].tolist() == [2, 2, 2]
     runs = tables_of(study).runs
@@ -257,7 +262,7 @@ def test_tokens_of_answers_are_kept_for_the_first_block_only(study):
 
 def test_power_over_time_is_that_of_the_first_valid_run_of_each_cell(tmp_path):
     bad = Run("parrot-1m", "ollama", "task", 1)
-    trace = tables_of(synthetic.write_study(tmp_path, blocks=2, invalid=[bad])).trace
+    trace = study_tables(tmp_path, blocks=2, invalid=[bad])[1].trace
     blocks = trace.groupby(["model", "runtime"])["block"].agg(set)
     assert blocks["parrot-1m", "ollama"] == {2} and blocks["parrot-3m", "ollama"] == {1}
     assert set(trace["kind"]) == {"task"} and trace["cpu_power_w"].max() == 10
@@ -265,7 +270,7 @@ def test_power_over_time_is_that_of_the_first_valid_run_of_each_cell(tmp_path):
 
 def test_attempts_beside_the_records_are_listed_and_are_no_runs(tmp_path):
     run = Run("parrot-1m", "ollama", "task", 1)
-    tables = tables_of(synthetic.write_study(tmp_path, blocks=2, attempts=[run]))
+    _, tables = study_tables(tmp_path, blocks=2, attempts=[run])
     assert len(tables.runs) == 12
     (row,) = tables.attempts.to_dict("records")
     assert (row["block"], row["attempt"], row["code"]) == (1, 1, "foreign_cpu")
@@ -275,19 +280,46 @@ def test_attempts_beside_the_records_are_listed_and_are_no_runs(tmp_path):
 def test_an_attempt_that_is_no_record_is_refused_by_name(study):
     odd = record_of(study).with_name("1.invalid-1.json")
     odd.write_text("{}")
-    with pytest.raises(UserError, match="invalid-1.json is no record"):
+    with pytest.raises(UserError, match=r"invalid-1.json lacks `schema`.*every record"):
         tables_of(study)
 
 
 def test_rules_are_counted_in_all_runs_in_which_they_were_checked(tmp_path):
     bad = Run("parrot-1m", "ollama", "task", 1)
-    table = tables_of(synthetic.write_study(tmp_path, blocks=2, invalid=[bad])).validity
+    table = study_tables(tmp_path, blocks=2, invalid=[bad])[1].validity
     rows = table.set_index("code")
     assert rows.loc["foreign_cpu"].tolist() == ["0.02", 12, 1]
     assert rows.loc["throttled"].tolist() == ["", 12, 0]
 
 
 def test_a_summary_reads_no_answers(study):
-    tables = tabulate(study.records, study.grades, study.agreements, study.config, runs_only=True)
+    tables = tables_of(study, runs_only=True)
     pd.testing.assert_frame_equal(tables.runs, tables_of(study).runs)
     assert tables.tasks.empty and tables.windows.empty
+
+
+@pytest.mark.parametrize("key", ["gaps", "settle", "windows", "tasks", "validity"])
+def test_a_record_that_lacks_a_part_is_refused_by_file_and_key(study, key):
+    path = study.records[3]
+    record = json.loads(path.read_text())
+    del record[key]
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=f"lacks `{key}`") as caught:
+        tables_of(study)
+    assert str(path) in str(caught.value)
+
+
+def test_the_settings_of_a_message_are_those_of_the_records(study):
+    change(study.records[5], settings__threads=7)
+    with pytest.raises(UserError, match=r'"threads": 7}.*"threads": 1}'):
+        tables_of(study)
+
+
+def test_real_records_make_a_row_for_each_run_answer_window_and_reading():
+    files = [sorted((CAMPAIGN / name).rglob("*.json")) for name in ("records", "grades")]
+    tables = tabulate(*files, (CAMPAIGN / "agreement").glob("*.json"), 267.6, "refuse")
+    records = [read_record(path) for path in files[0]]
+    assert len(tables.runs) == len(records) == 30
+    assert len(tables.tasks) == sum(len(record.tasks) for record in records)
+    assert len(tables.windows) == sum(len(record.windows) for record in records)
+    assert tables.runs["energy_j"].tolist() == [record.energy_j for record in records]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from joules import files, lock, schedule
-from joules.errors import UserError
-from joules.units import counter_delta_uj, joule_from_kwh
+from joules.core import files, plan
+from joules.core.errors import UserError
+from joules.core.units import counter_delta_uj, joule_from_kwh
+from joules.machine import lock
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 
@@ -47,8 +48,8 @@ def test_a_really_full_file_system_loses_no_record(tmp_path):
     script = textwrap.dedent(
         """
         import sys
-        from joules.files import write_json
-        from joules.errors import UserError
+        from joules.core.files import write_json
+        from joules.core.errors import UserError
         folder = sys.argv[1]
         write_json(f"{folder}/first.json", {"a": 1})
         try:
@@ -95,7 +96,7 @@ PLAN = {"models": ["m", "n"], "runtimes": ["a", "b"], "kinds": ["task", "control
 
 @pytest.mark.parametrize("seed", range(25))
 def test_every_block_holds_every_cell_once_whatever_the_seed(seed):
-    runs = schedule.plan(**{**PLAN, "seed": seed}, blocks=4)
+    runs = plan.plan(**{**PLAN, "seed": seed}, blocks=4)
     for block in range(1, 5):
         cells = Counter(run[:3] for run in runs if run.repetition == block)
         assert cells == Counter(
@@ -105,26 +106,26 @@ def test_every_block_holds_every_cell_once_whatever_the_seed(seed):
 
 
 def test_more_blocks_leave_the_old_order_as_it_was():
-    three, five = schedule.plan(**PLAN, blocks=3), schedule.plan(**PLAN, blocks=5)
+    three, five = plan.plan(**PLAN, blocks=3), plan.plan(**PLAN, blocks=5)
     assert five[: len(three)] == three
 
 
 def test_blocks_differ_in_order_and_seeds_give_different_orders():
-    runs = schedule.plan(**PLAN, blocks=6)
+    runs = plan.plan(**PLAN, blocks=6)
     orders = {tuple(run[:3] for run in runs if run.repetition == b) for b in range(1, 7)}
     assert len(orders) > 1
-    assert runs != schedule.plan(**{**PLAN, "seed": 8}, blocks=6)
+    assert runs != plan.plan(**{**PLAN, "seed": 8}, blocks=6)
 
 
 def test_quality_runs_follow_the_last_block():
-    runs = schedule.plan(**{**PLAN, "kinds": ["task", "quality"]}, blocks=2)
+    runs = plan.plan(**{**PLAN, "kinds": ["task", "quality"]}, blocks=2)
     assert [run.kind for run in runs[-4:]] == ["quality"] * 4
     assert all(run.kind == "task" for run in runs[:-4])
 
 
 def test_the_schedule_is_written_for_people():
-    runs = schedule.plan(**PLAN, blocks=1)
-    lines = schedule.to_csv(runs).splitlines()
+    runs = plan.plan(**PLAN, blocks=1)
+    lines = plan.to_csv(runs).splitlines()
     assert lines[0] == "position,block,model,runtime,kind"
     assert len(lines) == 7
 
@@ -135,7 +136,7 @@ def test_two_processes_never_hold_the_measuring_lock_together(tmp_path):
         """
         import sys, time
         from pathlib import Path
-        from joules import lock
+        from joules.machine import lock
         with lock.measuring(lambda line: print(line, flush=True), Path(sys.argv[1])):
             print("in", time.monotonic(), flush=True)
             time.sleep(0.7)
@@ -167,7 +168,7 @@ def test_two_processes_never_hold_the_measuring_lock_together(tmp_path):
 def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path):
     lock_file = tmp_path / "lock"
     script = (
-        "import sys, time; from pathlib import Path; from joules import lock\n"
+        "import sys, time; from pathlib import Path; from joules.machine import lock\n"
         "with lock.measuring(print, Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(

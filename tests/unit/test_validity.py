@@ -3,20 +3,34 @@
 import dataclasses
 import time
 
+import msgspec
 import pytest
 from powercap_tree import codecarbon_reads, make_tree
-from scripted import LIMITS, SETTINGS, STRICT, Scripted, run
-
-from joules import campaign, counters, environment, instrument, protocol, validity
-from joules.errors import UserError
-from joules.files import read_json, write_json
-
-LOOSE = dataclasses.replace(  # this machine may be busy with other tests; that is not the matter
+from scripted import (
+    DEMO,
+    LIMITS,
+    PARAMETERS,
+    PROMPTS_FILE,
+    SETTINGS,
     STRICT,
-    settle_s=0.0,
-    limits=dataclasses.replace(
-        STRICT.limits, cpu_busy=1.0, foreign_cpu=1e9, steal=1e9, swap_bytes=10**12
-    ),
+    Scripted,
+    changed,
+    run,
+)
+
+from joules.core import stored
+from joules.core.errors import UserError
+from joules.core.inference import Settings
+from joules.core.machine_facts import Gpu
+from joules.core.plan import plan_of
+from joules.core.record import BrokenRule, CheckedRule, Validity
+from joules.core.warm_up_files import Agreement
+from joules.machine import machine_state
+from joules.measure import campaign, instrument, protocol, validity
+from joules.meters import powercap, reader
+
+LOOSE = changed(  # this machine may be busy with other tests; that is not the matter
+    STRICT, limits={"cpu_busy": 1.0, "foreign_cpu": 1e9, "steal": 1e9, "swap_bytes": 10**12}
 )
 
 
@@ -47,45 +61,47 @@ def tree(tmp_path):
 
 def measured(tree, tmp_path, change=lambda counter: counter, **burning):
     root, package, dram = tree
-    used = [each for each in counters.powercap_counters(root) if each.component != "psys"]
-    meter = counters.CounterMeter([change(counter) for counter in used], 60.0, 1e6)
+    used = [each for each in powercap.powercap_counters(root) if each.component != "psys"]
+    meter = reader.CounterMeter([change(counter) for counter in used], 60.0, 1e6)
     with codecarbon_reads(root):
-        parts, _ = run(Burning(package, dram, **burning), rules=LOOSE, tmp=tmp_path, meter=meter)
+        parts, _ = run(
+            Burning(package, dram, **burning), parameters=LOOSE, tmp=tmp_path, meter=meter
+        )
     return parts
 
 
 def broken(parts):
-    return {code["code"]: code for code in parts["validity"]["codes"] if code["invalidates"]}
+    return {rule.code: rule for rule in parts.validity.codes if rule.invalidates}
 
 
 def checked(parts):
-    return {check["code"]: check for check in parts["validity"]["checks"]}
+    return {check.code: check for check in parts.validity.checks}
 
 
 def test_a_good_run_on_counters_is_valid_and_conserves_its_energy(tree, tmp_path):
     parts = measured(tree, tmp_path)
-    assert parts["validity"]["valid"], parts["validity"]["codes"]
-    tasks = parts["windows"][4]
-    assert tasks["energy_j"]["cpu"] == pytest.approx(30, rel=2e-6), "3 answers and 3 flush prompts"
-    assert parts["gaps"]["energy_j"] == pytest.approx(15, rel=2e-6)
-    assert parts["gaps"]["conservation"] == pytest.approx(0, abs=1e-5)
-    assert parts["cross_check"]["cpu"] == pytest.approx(0, abs=1e-5)
-    assert tasks["energy_j"]["dram"] == pytest.approx(3, rel=2e-6)
-    assert tasks["net_energy_j"]["cpu"] == pytest.approx(30, rel=2e-6), "the idle machine took none"
-    assert parts["energy_j"] == pytest.approx(30, rel=2e-6), "the headline is without DRAM"
-    limits = {code: check["limit"] for code, check in checked(parts).items()}
+    assert parts.validity.valid, parts.validity.codes
+    tasks = parts.windows[4]
+    assert tasks.energy_j.cpu == pytest.approx(30, rel=2e-6), "3 answers and 3 flush prompts"
+    assert parts.gaps.energy_j == pytest.approx(15, rel=2e-6)
+    assert parts.gaps.conservation == pytest.approx(0, abs=1e-5)
+    assert parts.cross_check["cpu"] == pytest.approx(0, abs=1e-5)
+    assert tasks.energy_j.dram == pytest.approx(3, rel=2e-6)
+    assert tasks.net_energy_j.cpu == pytest.approx(30, rel=2e-6), "the idle machine took none"
+    assert parts.energy_j == pytest.approx(30, rel=2e-6), "the headline is without DRAM"
+    limits = {code: check.limit for code, check in checked(parts).items()}
     assert limits["cross_check"] == LIMITS.cross_check
     assert limits["conservation"] == LIMITS.conservation
     assert limits["wrap_risk"] == LIMITS.wrap_share
 
 
 def test_without_counters_the_rules_about_them_do_not_apply_and_say_so(tmp_path):
-    parts, _ = run(Scripted(), rules=LOOSE, tmp=tmp_path)
+    parts, _ = run(Scripted(), parameters=LOOSE, tmp=tmp_path)
     checks = checked(parts)
     for code in ("counter_unreadable", "counter_reset", "wrap_risk", "cross_check", "conservation"):
-        assert checks[code]["limit"] is None
-    assert checks["foreign_cpu"]["limit"] == 1e9
-    assert isinstance(parts["gaps"]["conservation"], float)
+        assert checks[code].limit is None
+    assert checks["foreign_cpu"].limit == 1e9
+    assert isinstance(parts.gaps.conservation, float)
 
 
 def test_one_wrap_in_a_run_changes_nothing(tree, tmp_path):
@@ -93,8 +109,8 @@ def test_one_wrap_in_a_run_changes_nothing(tree, tmp_path):
     package.set(package.range_uj - 12_000_000)
     package.copy.set(package.copy.range_uj - 12_000_000)
     parts = measured(tree, tmp_path)
-    assert parts["validity"]["valid"], parts["validity"]["codes"]
-    assert parts["energy_j"] == pytest.approx(30, rel=2e-6)
+    assert parts.validity.valid, parts.validity.codes
+    assert parts.energy_j == pytest.approx(30, rel=2e-6)
 
 
 def test_a_task_that_takes_more_than_the_counter_holds_is_at_risk(tree, tmp_path):
@@ -103,7 +119,7 @@ def test_a_task_that_takes_more_than_the_counter_holds_is_at_risk(tree, tmp_path
         zone.range_uj = 100_000_000  # 100 J
         (zone.path / "max_energy_range_uj").write_text("100000000\n")
     parts = measured(tree, tmp_path, joules=99.0)
-    assert broken(parts)["wrap_risk"]["seen"] > 0.8
+    assert broken(parts)["wrap_risk"].seen > 0.8
 
 
 def test_a_counter_that_was_reset_makes_the_run_invalid(tree, tmp_path):
@@ -116,7 +132,7 @@ def test_a_counter_that_was_reset_makes_the_run_invalid(tree, tmp_path):
     for zone in (package, package.copy):
         zone.set(90_000_000_000)
     parts = measured(tree, tmp_path, mischief=reset)
-    assert broken(parts)["counter_reset"]["seen"] == 1
+    assert broken(parts)["counter_reset"].seen == 1
     assert "cross_check" in broken(parts), "CodeCarbon took the reset for a wrap"
 
 
@@ -133,18 +149,18 @@ def test_a_counter_that_cannot_be_read_for_a_while_makes_the_run_invalid(tree, t
 
     parts = measured(tree, tmp_path, change=failing_once)
     assert list(broken(parts)) == ["counter_unreadable"]
-    assert broken(parts)["counter_unreadable"]["seen"] == 2, "package and memory, once each"
-    assert parts["cross_check"]["cpu"] == pytest.approx(0, abs=1e-5), "it was caught up with"
+    assert broken(parts)["counter_unreadable"].seen == 2, "package and memory, once each"
+    assert parts.cross_check["cpu"] == pytest.approx(0, abs=1e-5), "it was caught up with"
 
 
 def test_a_counter_that_stands_still_makes_the_run_invalid(tree, tmp_path):
     parts = measured(tree, tmp_path, joules=0.0)
-    assert broken(parts)["counter_stuck"]["seen"] == ["cpu", "dram"]
+    assert broken(parts)["counter_stuck"].seen == ["cpu", "dram"]
 
 
 def test_a_half_written_counter_is_counted_as_unreadable_and_caught_up_with(tree):
     root, package, _ = tree
-    with counters.CounterMeter(counters.powercap_counters(root), 60) as meter:
+    with reader.CounterMeter(powercap.powercap_counters(root), 60) as meter:
         (package.path / "energy_uj").write_text("")
         meter.total_j()
         assert meter.unreadable == 1
@@ -161,17 +177,15 @@ def test_a_suspended_machine_is_seen_by_its_clocks(tmp_path, monkeypatch):
             return super().complete(prompt, max_tokens)
 
     monkeypatch.setattr(protocol.time, "time", lambda: real() + sum(asleep_s))
-    parts, _ = run(Sleeping(), rules=LOOSE, tmp=tmp_path)
-    assert broken(parts)["clock_jump"]["seen"] == pytest.approx(3600, abs=1)
+    parts, _ = run(Sleeping(), parameters=LOOSE, tmp=tmp_path)
+    assert broken(parts)["clock_jump"].seen == pytest.approx(3600, abs=1)
 
 
 def test_a_starved_tracker_is_seen_by_the_gap_between_its_readings(tmp_path):
-    rules = dataclasses.replace(
-        LOOSE, limits=dataclasses.replace(LOOSE.limits, sampling_gap_s=0.001)
-    )
-    parts, _ = run(Scripted(), rules=rules, tmp=tmp_path)
-    assert broken(parts)["sampling_gap"]["limit"] == 0.001
-    window = instrument.Window("tasks", 10.0, duration_s=9.0)
+    parameters = changed(LOOSE, limits={"sampling_gap_s": 0.001})
+    parts, _ = run(Scripted(), parameters=parameters, tmp=tmp_path)
+    assert broken(parts)["sampling_gap"].limit == 0.001
+    window = instrument.MeasuredWindow("tasks", 10.0, duration_s=9.0)
     window.readings = [instrument.Reading(moment, 0, 0, None) for moment in (11, 12, 17, 19)]
     assert window.longest_silence_s() == 5
     assert validity.at_most("sampling_gap", 5, LIMITS.sampling_gap_s).broken is False
@@ -180,8 +194,8 @@ def test_a_starved_tracker_is_seen_by_the_gap_between_its_readings(tmp_path):
 
 def test_the_own_readers_gap_is_the_longest_time_without_a_reading(tree):
     moments = iter([0.0, 0.0, 1.0, 1.0, 4.0, 4.0, 5.0, 5.0] + [5.0] * 20)
-    meter = counters.CounterMeter(
-        counters.powercap_counters(tree[0])[:1], clock=lambda: next(moments)
+    meter = reader.CounterMeter(
+        powercap.powercap_counters(tree[0])[:1], clock=lambda: next(moments)
     )
     for _ in range(3):
         meter.total_j()
@@ -191,8 +205,8 @@ def test_the_own_readers_gap_is_the_longest_time_without_a_reading(tree):
 def test_prefill_energy_is_interpolated_where_the_clock_allows(tree):
     root, package, _ = tree
     now = [0.0]
-    chosen = [each for each in counters.powercap_counters(root) if each.component == "cpu"]
-    meter = counters.CounterMeter(chosen, 1.0, clock=lambda: now[0])
+    chosen = [each for each in powercap.powercap_counters(root) if each.component == "cpu"]
+    meter = reader.CounterMeter(chosen, 1.0, clock=lambda: now[0])
     for second in range(1, 6):
         package.add(10)
         now[0] = float(second)
@@ -209,7 +223,7 @@ def test_prefill_energy_is_interpolated_where_the_clock_allows(tree):
     ],
 )
 def test_what_a_runtime_does_wrong_has_a_code(answer, code, tmp_path):
-    parts, _ = run(Scripted(**answer), rules=LOOSE, tmp=tmp_path)
+    parts, _ = run(Scripted(**answer), parameters=LOOSE, tmp=tmp_path)
     assert list(broken(parts)) == [code]
 
 
@@ -220,34 +234,39 @@ def test_a_prompt_that_was_not_read_shows_as_a_cache_hit(tmp_path):
             cached = prompt.text == "def f1"
             return dataclasses.replace(completion, prefill_s=0.001 if cached else 0.05)
 
-    parts, _ = run(Caching(), rules=LOOSE, tmp=tmp_path)
+    parts, _ = run(Caching(), parameters=LOOSE, tmp=tmp_path)
     hit = broken(parts)["prompt_cache_hit"]
-    assert hit["seen"] > 50 > hit["limit"]
-    parts, _ = run(Scripted(prefill_s=0.05), rules=LOOSE, tmp=tmp_path)
-    assert parts["validity"]["valid"], parts["validity"]["codes"]
+    assert hit.seen > 50 > hit.limit
+    parts, _ = run(Scripted(prefill_s=0.05), parameters=LOOSE, tmp=tmp_path)
+    assert parts.validity.valid, parts.validity.codes
 
 
 def test_an_answer_of_another_length_breaks_a_run_of_fixed_length(tmp_path):
-    parts, _ = run(Scripted(), rules=LOOSE, tmp=tmp_path, exactly=256)
-    assert broken(parts)["not_fixed_length"] == {
-        "code": "not_fixed_length",
-        "seen": 3,
-        "limit": 0,
-        "invalidates": True,
-    }
-    parts, _ = run(Scripted(generated_tokens=256), rules=LOOSE, tmp=tmp_path, exactly=256)
-    assert parts["validity"]["valid"], parts["validity"]["codes"]
+    parts, _ = run(Scripted(), parameters=LOOSE, tmp=tmp_path, exactly=256)
+    assert broken(parts)["not_fixed_length"] == BrokenRule("not_fixed_length", 3, 0, True)
+    parts, _ = run(Scripted(generated_tokens=256), parameters=LOOSE, tmp=tmp_path, exactly=256)
+    assert parts.validity.valid, parts.validity.codes
 
 
-CARD = {"power_limit_w": 350.0, "clocks_held_by": ["software power cap"], "held_by_heat_ns": 7}
-QUIET = {
-    "swap_in_bytes": 0,
-    "swap_out_bytes": 0,
-    "throttle_count": 0,
-    "governors": ["x"],
-    "gpus": [CARD],
-}
-CALM = {"busy_share": 0.01, "foreign_share": 0.001, "steal_share": 0.0, "clock_jump_s": 0.0}
+CARD = Gpu(
+    name="Scripted GPU",
+    driver="999.1",
+    memory_bytes=None,
+    power_limit_w=350.0,
+    temperature_c=None,
+    clocks_held_by=["software power cap"],
+    held_by_heat_ns=7,
+)
+QUIET = msgspec.structs.replace(
+    machine_state.observe(), governors=["x"], throttle_count=0, power_plugged=None, gpus=[CARD]
+)
+CALM = validity.SeenOfMachine(
+    busy_share=0.01, foreign_share=0.001, steal_share=0.0, clock_jump_s=0.0
+)
+
+
+def card(**changes):
+    return {"gpus": [msgspec.structs.replace(CARD, **changes)]}
 
 
 @pytest.mark.parametrize(
@@ -257,105 +276,135 @@ CALM = {"busy_share": 0.01, "foreign_share": 0.001, "steal_share": 0.0, "clock_j
         ({"foreign_share": 0.03}, {}, "foreign_cpu"),
         ({"steal_share": 0.02}, {}, "steal"),
         ({"clock_jump_s": 30.0}, {}, "clock_jump"),
-        ({}, {"swap_out_bytes": 4096}, "swap"),
+        ({}, {"swap_out_bytes": QUIET.swap_out_bytes + 4096}, "swap"),
         ({}, {"throttle_count": 1}, "throttled"),
-        ({}, {"gpus": [CARD | {"clocks_held_by": ["hardware thermal slowdown"]}]}, "throttled"),
-        ({}, {"gpus": [CARD | {"held_by_heat_ns": 8}]}, "throttled"),
-        ({}, {"gpus": [CARD | {"power_limit_w": 250.0}]}, "machine_settings_changed"),
+        ({}, card(clocks_held_by=["hardware thermal slowdown"]), "throttled"),
+        ({}, card(held_by_heat_ns=8), "throttled"),
+        ({}, card(power_limit_w=250.0), "machine_settings_changed"),
         ({}, {"governors": ["y"]}, "machine_settings_changed"),
         ({}, {"power_plugged": False}, "machine_settings_changed"),
     ],
 )
 def test_what_happens_to_the_machine_has_a_code_with_seen_and_limit(seen, after, code):
     assert not any(c.broken for c in validity.machine_checks(QUIET, QUIET, CALM, LIMITS))
-    found = validity.judged(
-        validity.machine_checks(QUIET, QUIET | after, CALM | seen, LIMITS), flag_only=False
+    checks = validity.machine_checks(
+        QUIET, msgspec.structs.replace(QUIET, **after), dataclasses.replace(CALM, **seen), LIMITS
     )
-    assert found["valid"] is False
-    assert [each["code"] for each in found["codes"]] == [code]
-    assert found["codes"][0]["seen"] != found["codes"][0]["limit"]
-    flagged = validity.judged(
-        validity.machine_checks(QUIET, QUIET | after, CALM | seen, LIMITS), flag_only=True
-    )
-    assert flagged["valid"] is True
-    assert flagged["codes"][0]["invalidates"] is False
+    found = validity.judged(checks, flag_only=False)
+    assert found.valid is False
+    assert [each.code for each in found.codes] == [code]
+    assert found.codes[0].seen != found.codes[0].limit
+    assert CheckedRule(code, found.codes[0].seen, found.codes[0].limit) in found.checks
+    flagged = validity.judged(checks, flag_only=True)
+    assert flagged.valid is True
+    assert flagged.codes[0].invalidates is False
 
 
 def test_no_rule_looks_at_the_amount_of_energy(tree, tmp_path):
     cheap, dear = measured(tree, tmp_path, joules=1.0), measured(tree, tmp_path, joules=500.0)
-    assert cheap["validity"]["valid"] and dear["validity"]["valid"]
+    assert cheap.validity.valid and dear.validity.valid
 
 
-def test_a_busy_machine_is_waited_for_and_then_judged(tmp_path, monkeypatch):
+def test_a_busy_machine_is_waited_for_and_then_judged():
     said: list[str] = []
-    limits = dataclasses.replace(STRICT.limits, cpu_busy=-1.0, wait_s=0.05)
-    quiet = protocol.preflight(dataclasses.replace(STRICT, limits=limits), said.append)
-    assert quiet["waited_s"] >= 0.05
+    limits = msgspec.structs.replace(LIMITS, cpu_busy=-1.0, wait_s=0.05)
+    quiet = protocol.preflight(PARAMETERS.windows, limits, said.append)
+    assert quiet.waited_s >= 0.05
     assert "waiting until it is quiet" in said[0]
 
 
 def test_a_run_rests_until_the_processor_is_cool_again_but_not_for_ever(monkeypatch):
     temperatures = iter([60.0, 55.0, 41.5])
-    monkeypatch.setattr(environment, "package_temperature", lambda: next(temperatures))
+    monkeypatch.setattr(machine_state, "package_temperature", lambda: next(temperatures))
     monkeypatch.setattr(protocol.time, "sleep", lambda seconds: None)
-    protocol.rest(LOOSE, 40.0)
+    protocol.rest(PARAMETERS.windows, 40.0)
     assert next(temperatures, None) is None
-    monkeypatch.setattr(environment, "package_temperature", lambda: 90.0)
-    protocol.rest(dataclasses.replace(LOOSE, rest_cap_s=0.0), 40.0)
+    monkeypatch.setattr(machine_state, "package_temperature", lambda: 90.0)
+    protocol.rest(msgspec.structs.replace(PARAMETERS.windows, rest_cap_s=0.0), 40.0)
 
 
-def scripted_attempts(monkeypatch, tmp_path, valid):
-    """Measure a run whose attempts are valid or not as told; return what is beside its record."""
-    outcomes = iter(valid)
+@pytest.fixture
+def attempts(monkeypatch, tmp_path):
+    """Return a function that measures a run whose attempts are valid or not as it is told.
 
-    def attempt(*arguments):
-        codes = [] if (good := next(outcomes)) else [{"code": "foreign_cpu"}]
-        return {"validity": {"valid": good, "codes": codes}}
-
-    monkeypatch.setattr(campaign, "_attempt", attempt)
-    monkeypatch.setattr(campaign, "check_require", lambda *a: None)
+    What is measured is scripted; agreement, record and all around it are real. The function returns
+    the record's file and what lies beside it.
+    """
+    first = plan_of(DEMO)[0]
+    settings = Settings(
+        context_length=DEMO.settings.context_length,
+        threads=1,
+        batch_size=SETTINGS.batch_size,
+        micro_batch_size=SETTINGS.micro_batch_size,
+        flash_attention=False,
+        gpu_layers=0,
+        seed=1,
+        max_tokens=256,
+    )
+    parameters = changed(PARAMETERS, limits={"attempts": 3}, settings={"threads": 1})
+    agreement = Agreement(
+        model=first.model,
+        protocol="base",
+        runtimes=[first.runtime],
+        settings=settings,
+        passed=True,
+        problems=[],
+        pairs=[],
+    )
+    stored.write_agreement(tmp_path / f"agreement/{first.model}.json", agreement)
+    parts, measured = run(Scripted(), tmp=tmp_path)
+    machine = machine_state.machine_facts(campaign.PACKAGES)
     monkeypatch.setattr(campaign, "end_with_workflow", lambda: None)
-    record = tmp_path / "records/m/a/task/1.json"
-    record.parent.mkdir(parents=True, exist_ok=True)
-    agreement = {
-        "passed": True,
-        "problems": [],
-        "runtimes": ["a"],
-        "settings": dataclasses.asdict(SETTINGS),
-    }
-    write_json(tmp_path / "agreement/m.json", agreement)
-    settings = dataclasses.asdict(SETTINGS)
-    for name in ("temperature", "ignore_eos", "prompt_cache"):
-        del settings[name]
-    config = {"settings": settings, "require": [], "limits": {"attempts": 3}}
-    rows = [{"role": "model"}]
-    run_ = campaign.Run("m", "a", "task", 1)
-    said: list[str] = []
-    arguments = (run_, [run_], config, tmp_path / "m.gguf", rows, {}, record)
-    try:
-        campaign.measure(*arguments, tmp_path / "log.txt", said.append)
-    finally:
-        left = sorted(path.name for path in record.parent.iterdir())
-    return record, left
+
+    def measure(valid):
+        outcomes = iter(valid)
+
+        def attempted(given, attempt, head, report):
+            codes = [] if (good := next(outcomes)) else [BrokenRule("foreign_cpu", 1, 0, True)]
+            judged = dataclasses.replace(parts, validity=Validity(good, codes))
+            return campaign.record_of(given, attempt, Scripted(), measured.facts(), machine, judged)
+
+        monkeypatch.setattr(campaign, "attempted", attempted)
+        record = tmp_path / f"records/{'/'.join(first[:3])}/{first.repetition}.json"
+        campaign.measure(
+            first,
+            DEMO,
+            parameters,
+            tmp_path / "m.gguf",
+            PROMPTS_FILE,
+            {},
+            record,
+            tmp_path / "log.txt",
+            lambda line: None,
+        )
+        return record
+
+    return measure
 
 
-def test_an_invalid_attempt_is_kept_beside_the_record_and_repeated(monkeypatch, tmp_path):
-    record, left = scripted_attempts(monkeypatch, tmp_path, [False, False, True])
-    assert left == ["1.invalid-1.json", "1.invalid-2.json", "1.json"]
-    assert read_json(record)["attempts"] == 3
-    assert read_json(record.with_name("1.invalid-2.json"))["attempts"] == 2
+def beside(folder):
+    return sorted(path.name for path in folder.glob("records/*/*/*/*.json"))
 
 
-def test_an_attempt_of_an_earlier_try_is_not_written_over(monkeypatch, tmp_path):
+def test_an_invalid_attempt_is_kept_beside_the_record_and_repeated(attempts, tmp_path):
+    record = attempts([False, False, True])
+    assert beside(tmp_path) == ["1.invalid-1.json", "1.invalid-2.json", "1.json"]
+    assert stored.read_record(record).attempts == 3
+    assert stored.read_record(record).validity.valid
+    second = stored.read_record(record.with_name("1.invalid-2.json"))
+    assert (second.attempts, second.validity.valid) == (2, False)
+
+
+def test_an_attempt_of_an_earlier_try_is_not_written_over(attempts, tmp_path):
     with pytest.raises(UserError, match="3 attempts, none valid"):
-        scripted_attempts(monkeypatch, tmp_path, [False] * 3)
-    record, left = scripted_attempts(monkeypatch, tmp_path, [False, True])
-    assert left == [*(f"1.invalid-{n}.json" for n in (1, 2, 3, 4)), "1.json"]
-    assert read_json(record)["attempts"] == 5
+        attempts([False] * 3)
+    record = attempts([False, True])
+    assert beside(tmp_path) == [*(f"1.invalid-{n}.json" for n in (1, 2, 3, 4)), "1.json"]
+    assert stored.read_record(record).attempts == 5
+    assert stored.read_record(record).position.actual == 2, "the run was started twice"
 
 
-def test_a_run_is_repeated_a_bounded_number_of_times(monkeypatch, tmp_path):
+def test_a_run_is_repeated_a_bounded_number_of_times(attempts, tmp_path):
     with pytest.raises(UserError, match=r"3 attempts, none valid \(foreign_cpu\)"):
-        scripted_attempts(monkeypatch, tmp_path, [False] * 4)
-    names = sorted(path.name for path in (tmp_path / "records/m/a/task").iterdir())
-    assert names == ["1.invalid-1.json", "1.invalid-2.json", "1.invalid-3.json"]
+        attempts([False] * 4)
+    assert beside(tmp_path) == ["1.invalid-1.json", "1.invalid-2.json", "1.invalid-3.json"]

@@ -6,10 +6,10 @@
 rule tabulate:
     """Put all runs, tasks and windows into tables; refuse what must not be compared."""
     input:
-        records=records_of("records"),
-        grades=records_of("grades"),
+        records=records_of(),
+        grades=grades_of(),
         agreements=agreements(),
-        code=modules("tabulate", "tables", "rows", "consistency"),
+        code=code_of("tabulate", "core", "analyse"),
     output:
         runs="<results>/tables/runs.parquet",
         tasks="<results>/tables/tasks.parquet",
@@ -23,7 +23,8 @@ rule tabulate:
     conda:
         "../../envs/analysis.yaml"
     params:
-        config=analysing(),
+        grams_per_kwh=STUDY.carbon.grams_per_kwh,
+        mixed_instruments=STUDY.mixed_instruments,
     script:
         "../scripts/tabulate.py"
 
@@ -34,7 +35,7 @@ rule summarise_model:
         records=records_of_model,
         grades=grades_of_model,
         agreements=agreement_of_model,
-        code=modules("summarise_model", "tables", "rows", "consistency"),
+        code=code_of("summarise_model", "core", "analyse"),
     output:
         "<results>/models/{model}/summary.csv",
     log:
@@ -42,7 +43,8 @@ rule summarise_model:
     conda:
         "../../envs/analysis.yaml"
     params:
-        config=analysing(),
+        grams_per_kwh=STUDY.carbon.grams_per_kwh,
+        mixed_instruments=STUDY.mixed_instruments,
     script:
         "../scripts/summarise_model.py"
 
@@ -52,19 +54,7 @@ rule compare:
     input:
         runs="<results>/tables/runs.parquet",
         tasks="<results>/tables/tasks.parquet",
-        code=modules(
-            "compare",
-            "analysis",
-            "statistics",
-            "sensitivity",
-            "ranking",
-            "descriptives",
-            "answers",
-            "phases",
-            "tables",
-            "claims",
-            "humaneval",
-        ),
+        code=code_of("compare", "core", "inputs", "analyse"),
     output:
         cells=report(
             "<results>/statistics/cells.csv",
@@ -127,7 +117,7 @@ rule compare:
     conda:
         "../../envs/analysis.yaml"
     params:
-        config=analysing(),
+        runtimes=list(STUDY.runtimes),
     script:
         "../scripts/compare.py"
 
@@ -138,7 +128,7 @@ rule claim:
         runs="<results>/tables/runs.parquet",
         attempts="<results>/tables/attempts.csv",
         validity="<results>/tables/validity.csv",
-        records=records_of("records"),
+        records=records_of(),
         catalogue="config/models.yaml",
         cells="<results>/statistics/cells.csv",
         comparisons="<results>/statistics/comparisons.csv",
@@ -151,7 +141,7 @@ rule claim:
         rules="<results>/statistics/rules.csv",
         contested="<results>/statistics/contested.csv",
         drift="<results>/statistics/drift.csv",
-        code=modules("claim", "claims", "claim_numbers", "study_facts", "statistics", "humaneval"),
+        code=code_of("claim", "core", "inputs", "analyse", "write"),
     output:
         "<results>/claims.json",
     log:
@@ -159,7 +149,12 @@ rule claim:
     conda:
         "../../envs/analysis.yaml"
     params:
-        config=analysing(),
+        demonstration=STUDY.demonstration,
+        models=list(STUDY.models),
+        runtimes=list(STUDY.runtimes),
+        kinds=list(STUDY.kinds),
+        seed=STUDY.seed,
+        carbon=msgspec.to_builtins(STUDY.carbon),
     script:
         "../scripts/claim.py"
 
@@ -169,4 +164,4 @@ rule tables:
     input:
         rules.tabulate.output,
         rules.compare.output,
-        collect("<results>/models/{model}/summary.csv", model=config["models"]),
+        collect("<results>/models/{model}/summary.csv", model=STUDY.models),

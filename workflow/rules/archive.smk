@@ -6,16 +6,16 @@ rule archive:
     """Pack one campaign, with its checksums, for reviewers and for keeping."""
     input:
         files=archived_files(),
-        schedule=f"{source_folder()}/schedule.csv",
+        schedule=paths.schedule_file(SOURCE),
         citation="CITATION.cff",
-        code=modules("archive", "archive", "crate"),
+        code=code_of("archive", "core", "write"),
     output:
-        f"<results>/archive/{config['campaign']}.zip",
+        paths.archive_file("<results>", STUDY.campaign),
     log:
-        f"<logs>/archive/{config['campaign']}.log",
+        f"<logs>/archive/{STUDY.campaign}.log",
     conda:
         "../../envs/analysis.yaml"
     params:
-        config=archived_config(),
+        config=configuration_to_archive(),
     script:
         "../scripts/archive.py"

@@ -14,7 +14,7 @@ rule write_article:
             "paper/published-2025.yaml",
             "paper/style/numeric.csl",
         ],
-        code=modules("write_article", "rendering", "article", "wording"),
+        code=code_of("write_article", "core", "machine", "runtimes", "write"),
     output:
         article="<results>/article/article.md",
         linked="<results>/article/article.linked.md",
@@ -40,8 +40,9 @@ rule typeset:
             "paper/style/article.html",
             "paper/style/article.css",
             "paper/style/article.typ",
+            "paper/style/evidence.html.j2",
         ],
-        code=modules("typeset", "typesetting", "claim_list", "wording"),
+        code=code_of("typeset", "core", "write"),
     output:
         html="<results>/article/article.html",
         pdf="<results>/article/article.pdf",

@@ -1,61 +1,42 @@
-# Shared by all rules: the configuration, checked; the plan of runs; input functions.
-# Needs config/config.yaml (or --configfile), config/models.yaml; leaves names, no files.
+# Shared by all rules: the study and its catalogue, checked; the plan of runs; input functions.
+# Needs the configuration, config/models.yaml, config/runtime_options.yaml; leaves names, no files.
 
 from pathlib import Path
-from zlib import crc32
 
-import yaml
+import msgspec
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
-from workflow.scripts.joules.schedule import plan
+from joules.core import paths
+from joules.core.catalogue import Catalogue, prompting_of, source_of
+from joules.core.errors import UserError
+from joules.core.plan import Run, plan_of, positions, urgency
+from joules.core.reading import read_catalogue, read_configuration, study_of
+from joules.core.run_parameters import (
+    check_names,
+    max_tokens_of,
+    options_of,
+    run_parameters,
+    warm_up_parameters,
+)
+from joules.core.study import archived_configuration
 
-# Everything that must come before a run is more urgent than any run; see `urgency`.
+# Everything that must come before a run is more urgent than any run.
 BEFORE_RUNS = 1000000
+ROOT = Path(workflow.basedir)
+PACKAGE = ROOT / "workflow/scripts/joules"
 
 
-def use_archive():
-    """With an archived campaign, take models, runtimes and all the rest from its own config."""
-    chosen = config["measurements"]
-    if chosen["source"] != "archive":
-        return
-    folder = Path("data/measurements", chosen["campaign"] or "")
-    if not chosen["campaign"] or not (folder / "config.yaml").exists():
-        known = sorted(path.parent.name for path in folder.parent.glob("*/config.yaml"))
-        raise WorkflowError(
-            f"measurements.campaign is {chosen['campaign']!r}; {folder}/config.yaml does not exist. "
-            f"Expected one of: {', '.join(known) or 'none is archived'}. "
-            "Correct the name, or set measurements.source to `measure`."
-        )
-    archived = yaml.safe_load((folder / "config.yaml").read_text())
-    config.clear()
-    config.update(archived)
-    config["measurements"] = {"source": "archive", "campaign": chosen["campaign"]}
-    config["study"] = f"archive/{chosen['campaign']}"
-
-
-def check_names():
-    """Refuse models that are not in the catalogue and runtimes that have no module."""
-    for model in config["models"]:
-        if model not in CATALOGUE:
-            raise WorkflowError(
-                f"Unknown model {model!r} in `models` of the config. Expected one of: "
-                f"{', '.join(sorted(CATALOGUE))}. Correct it, or add it to config/models.yaml."
-            )
-    folder = Path(workflow.basedir, "workflow/scripts/joules/runtimes")
-    known = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
-    for runtime in config["runtimes"]:
-        if runtime not in known:
-            raise WorkflowError(
-                f"Unknown runtime {runtime!r} in `runtimes` of the config. Expected one of: "
-                f"{', '.join(known)}. Correct it, or add a module of that name."
-            )
-        if runtime not in config["runtime_options"]:
-            raise WorkflowError(
-                f"`runtime_options` of the config has no entry for {runtime!r}; expected at least "
-                "its `version`. Add it."
-            )
+def checked_study():
+    """Return the study and the catalogue; a mistake of the user is one line, without a traceback."""
+    try:
+        study = study_of(config, ROOT)
+        catalogue = Catalogue(models={}) if study.archived else read_catalogue(ROOT)
+        if not study.archived:
+            check_names(study, catalogue, paths.runtime_names(PACKAGE))
+    except UserError as error:
+        raise WorkflowError(str(error))
+    return study, catalogue
 
 
 def require_meter():
@@ -68,27 +49,22 @@ def require_meter():
         )
 
 
-use_archive()
-validate(config, schema="../schemas/config.schema.yaml")
-config["campaign"] = config["measurements"]["campaign"] or config["study"]
-ARCHIVED = config["measurements"]["source"] == "archive"
-CATALOGUE = {}
-if not ARCHIVED:
-    catalogue = yaml.safe_load(Path("config/models.yaml").read_text())
-    validate(catalogue, schema="../schemas/models.schema.yaml")
-    CATALOGUE = catalogue["models"]
-    STYLES = catalogue["prompt_styles"]
-    check_names()
+STUDY, CATALOGUE = checked_study()
+# Scripts read the whole configuration, with every default in its place.
+config.clear()
+config.update(msgspec.to_builtins(STUDY))
 
-PLAN = {key: config[key] for key in ("models", "runtimes", "kinds", "blocks", "seed")}
-RUNS = plan(**PLAN)
-POSITION = {run: position for position, run in enumerate(RUNS, start=1)}
+RUNS = plan_of(STUDY)
+POSITION = positions(RUNS)
+# Where records and grades come from: this study, or an archived campaign.
+SOURCE = paths.archived_folder(STUDY.campaign) if STUDY.archived else "<results>"
+FIGURES = paths.figure_names(PACKAGE)
 
 
-def urgency(wildcards):
+def urgency_of_run(wildcards):
     """Order the runs as the schedule says: the greedy scheduler takes the most urgent first."""
-    run = (wildcards.model, wildcards.runtime, wildcards.kind, int(wildcards.repetition))
-    return len(RUNS) + 1 - POSITION.get(run, len(RUNS))
+    run = Run(wildcards.model, wildcards.runtime, wildcards.kind, int(wildcards.repetition))
+    return urgency(POSITION, run)
 
 
 def all_cores(wildcards):
@@ -96,125 +72,93 @@ def all_cores(wildcards):
     return workflow.cores
 
 
-def source_folder():
-    """Return where records and grades come from: this study, or an archived campaign."""
-    return f"data/measurements/{config['campaign']}" if ARCHIVED else "<results>"
+def records_of(model=None):
+    """Return the records of all runs, or of one model's."""
+    folder = paths.records_folder(SOURCE)
+    return [paths.record_path(folder, run) for run in RUNS if model in (None, run.model)]
 
 
-def records_of(folder, model=None):
-    """Return the files of all runs, or of one model's, below `folder`: records or grades."""
-    return [
-        f"{source_folder()}/{folder}/{run.model}/{run.runtime}/{run.kind}/{run.repetition}.json"
-        for run in RUNS
-        if model in (None, run.model)
-    ]
+def grades_of(model=None):
+    """Return the grades of all runs, or of one model's."""
+    folder = paths.grades_folder(SOURCE)
+    return [paths.record_path(folder, run) for run in RUNS if model in (None, run.model)]
 
 
 def records_of_model(wildcards):
     """Return the records of the rule's model."""
-    return records_of("records", wildcards.model)
+    return records_of(wildcards.model)
 
 
 def grades_of_model(wildcards):
     """Return the grades of the rule's model."""
-    return records_of("grades", wildcards.model)
+    return grades_of(wildcards.model)
 
 
 def agreement_of_model(wildcards):
     """Return the agreement of the rule's model."""
-    return [f"{source_folder()}/agreement/{wildcards.model}.json"]
+    return paths.agreement_file(SOURCE, wildcards.model)
 
 
 def agreements():
     """Return the agreement of every model."""
-    return [f"{source_folder()}/agreement/{model}.json" for model in config["models"]]
-
-
-def variant_of(runtime):
-    """Return the name of what a runtime's options make: version, way, and a binary of one's own."""
-    options = config["runtime_options"][runtime]
-    parts = [options["version"], options.get("from", "")]
-    if options.get("binary"):
-        parts.append(f"{crc32(options['binary'].encode()):08x}")
-    return "-".join(part for part in parts if part)
+    return [paths.agreement_file(SOURCE, model) for model in STUDY.models]
 
 
 def provided(wildcards):
     """Return the facts file of the rule's runtime."""
-    return f"resources/runtimes/{wildcards.runtime}/{variant_of(wildcards.runtime)}.json"
+    return paths.provided_file(wildcards.runtime, options_of(STUDY, wildcards.runtime))
 
 
-def options_of(wildcards):
+def provided_options(wildcards):
     """Return the options of the rule's runtime."""
-    return config["runtime_options"][wildcards.runtime]
+    return options_of(STUDY, wildcards.runtime)
 
 
 def source_of_model(wildcards):
     """Return what decides a model file's bytes: where it is, its hash and its size."""
-    entry = CATALOGUE[wildcards.model]
-    return {key: entry[key] for key in ("path", "url", "sha256", "bytes") if key in entry}
+    return msgspec.to_builtins(source_of(CATALOGUE.models[wildcards.model]))
 
 
 def prompting_of_model(wildcards):
     """Return what decides a model's prompts, from its catalogue entry."""
-    entry = CATALOGUE[wildcards.model]
-    keys = ("sha256", "prompt_style", "newline", "chat_template", "never_ends")
-    chosen = {key: entry[key] for key in keys if key in entry}
-    return {**chosen, "cut": STYLES[entry["prompt_style"]]["cut"]}
+    return msgspec.to_builtins(prompting_of(CATALOGUE, wildcards.model))
 
 
-def max_tokens_of(wildcards):
-    """Return the most tokens of an answer: the study's, or those of the model's prompt style."""
-    asked = config["settings"]["max_tokens"]
-    style = CATALOGUE[wildcards.model]["prompt_style"]
-    return STYLES[style]["max_tokens"] if asked == "catalogue" else asked
+def max_tokens_of_model(wildcards):
+    """Return the most tokens of an answer of the rule's model."""
+    return max_tokens_of(STUDY, CATALOGUE, wildcards.model)
 
 
 def warming(wildcards):
-    """Return the settings that a warm-up depends on."""
-    return {
-        "settings": config["settings"],
-        "require": config["require"],
-        "options": options_of(wildcards),
-    }
+    """Return everything that a warm-up depends on."""
+    return msgspec.to_builtins(warm_up_parameters(STUDY, wildcards.runtime))
 
 
 def measuring(wildcards):
-    """Return every setting that a record depends on; a change of any makes it stale."""
-    kept = ("settings", "windows", "settle", "limits", "require", "require_tier")
-    return {
-        **{key: config[key] for key in kept},
-        "country_iso_code": config["carbon"]["country_iso_code"],
-        "entry": prompting_of_model(wildcards),
-        "options": options_of(wildcards),
-    }
+    """Return everything that a record depends on; a change of any of it makes the record stale."""
+    return msgspec.to_builtins(run_parameters(STUDY, CATALOGUE, wildcards.model, wildcards.runtime))
 
 
 def archived_files():
     """Return what an archive holds beside schedule, config and machine facts."""
-    prompts = [f"{source_folder()}/prompts/{model}.jsonl" for model in config["models"]]
-    return records_of("records") + records_of("grades") + prompts + agreements()
+    prompts = [paths.prompts_file(SOURCE, model) for model in STUDY.models]
+    return records_of() + grades_of() + prompts + agreements()
 
 
-def modules(script, *names):
-    """Return a rule's script and the modules it uses: inputs, so that an edit runs it again."""
-    return [f"workflow/scripts/{script}.py"] + [
-        f"workflow/scripts/joules/{name}.py" for name in names
-    ]
-
-
-def analysing():
-    """Return what the analysis needs to know of the configuration."""
-    kept = ("study", "campaign", "demonstration", "carbon", "mixed_instruments", "limits")
-    return {**{key: config[key] for key in kept}, **PLAN, "problems": config["problems"]}
-
-
-def archived_config():
-    """Return the configuration as it can be read again; the campaign is the archive's name.
+def configuration_to_archive():
+    """Return the configuration as it can be read again.
 
     A campaign that is packed again keeps the configuration that it came with.
     """
-    if ARCHIVED:
-        return yaml.safe_load(Path(source_folder(), "config.yaml").read_text())
-    kept = {key: value for key, value in config.items() if key != "campaign"}
-    return {**kept, "measurements": {"source": "measure", "campaign": ""}}
+    if STUDY.archived:
+        return read_configuration(ROOT / SOURCE / paths.CONFIGURATION)
+    return archived_configuration(STUDY)
+
+
+def code_of(script, *rooms):
+    """Return a rule's script and the rooms that it imports: inputs, so that an edit runs it again."""
+    modules = [path for room in rooms for path in sorted((PACKAGE / room).rglob("*.py"))]
+    return [
+        f"workflow/scripts/{script}.py",
+        *(path.relative_to(ROOT).as_posix() for path in modules),
+    ]

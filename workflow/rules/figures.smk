@@ -1,18 +1,5 @@
 # Needs the tables and two of the statistics. Leaves every figure as SVG, PDF and PNG.
-# The names are those of FIGURES in joules/figures.py. No figure needs a model or a meter.
-
-FIGURES = [
-    "energy_per_token",
-    "energy_per_task",
-    "energy_by_window",
-    "energy_against_quality",
-    "energy_per_correct",
-    "ratios",
-    "null_control",
-    "order",
-    "power_over_time",
-    "cover",
-]
+# Each is a module of joules/draw/figures. No figure needs a model or a meter.
 
 
 rule plot:
@@ -24,16 +11,7 @@ rule plot:
         trace="<results>/tables/trace.parquet",
         cells="<results>/statistics/cells.csv",
         comparisons="<results>/statistics/comparisons.csv",
-        code=modules(
-            "plot",
-            "figures",
-            "plots_of_energy",
-            "plots_of_runs",
-            "selection",
-            "style",
-            "statistics",
-            "descriptives",
-        ),
+        code=code_of("plot", "core", "analyse", "draw"),
     output:
         svg=report(
             "<results>/figures/{figure}.svg",
@@ -48,7 +26,7 @@ rule plot:
     conda:
         "../../envs/analysis.yaml"
     params:
-        demonstration=lookup("demonstration", within=config),
+        demonstration=STUDY.demonstration,
     script:
         "../scripts/plot.py"
 

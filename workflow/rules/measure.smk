@@ -18,10 +18,10 @@ rule write_prompts:
         "../../envs/runtime-llama_cpp.yaml"
     params:
         entry=prompting_of_model,
-        problems=lookup("problems", within=config),
-        seed=lookup("seed", within=config),
-        context_length=lookup("settings/context_length", within=config),
-        max_tokens=max_tokens_of,
+        problems=STUDY.problems,
+        seed=STUDY.seed,
+        context_length=STUDY.settings.context_length,
+        max_tokens=max_tokens_of_model,
     script:
         "../scripts/write_prompts.py"
 
@@ -44,7 +44,7 @@ rule warm_up:
     resources:
         meter=1,
     params:
-        config=warming,
+        parameters=warming,
     script:
         "../scripts/warm_up.py"
 
@@ -52,7 +52,7 @@ rule warm_up:
 rule agree:
     """Compare the runtimes' prompt counts and answers for one model."""
     input:
-        collect("<results>/warm_up/{{model}}/{runtime}.json", runtime=config["runtimes"]),
+        collect("<results>/warm_up/{{model}}/{runtime}.json", runtime=STUDY.runtimes),
     output:
         "<results>/agreement/{model}.json",
     log:
@@ -62,7 +62,7 @@ rule agree:
     conda:
         "../../envs/runtime-llama_cpp.yaml"
     params:
-        kinds=lookup("kinds", within=config),
+        kinds=list(STUDY.kinds),
     script:
         "../scripts/agree.py"
 
@@ -76,7 +76,13 @@ rule write_schedule:
     conda:
         "../../envs/analysis.yaml"
     params:
-        plan=PLAN,
+        plan={
+            "models": list(STUDY.models),
+            "runtimes": list(STUDY.runtimes),
+            "kinds": list(STUDY.kinds),
+            "blocks": STUDY.blocks,
+            "seed": STUDY.seed,
+        },
     script:
         "../scripts/write_schedule.py"
 
@@ -92,7 +98,7 @@ rule measure:
         "<results>/records/{model}/{runtime}/{kind}/{repetition}.json",
     log:
         "<logs>/measure/{model}/{runtime}/{kind}/{repetition}.log",
-    priority: urgency
+    priority: urgency_of_run
     retries: 0
     conda:
         "../../envs/runtime-{runtime}.yaml"
@@ -100,6 +106,6 @@ rule measure:
     resources:
         meter=1,
     params:
-        config=measuring,
+        parameters=measuring,
     script:
         "../scripts/measure.py"

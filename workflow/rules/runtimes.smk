@@ -15,6 +15,6 @@ rule provide_runtime:
         "../../envs/runtime-{runtime}.yaml"
     threads: all_cores
     params:
-        options=options_of,
+        options=provided_options,
     script:
         "../scripts/provide_runtime.py"

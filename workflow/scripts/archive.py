@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from joules.archive import pack
-from joules.script import reporting
+from joules.core.reporting import reporting
+from joules.write.archive import pack
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:

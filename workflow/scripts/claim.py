@@ -1,26 +1,25 @@
 """Rule claim: every number that the article states, and what may be said."""
 
+import msgspec
 import pandas as pd
-import yaml
 
-from joules.claims import TABLES, claims, published_scores
-from joules.files import read_json, write_json
-from joules.script import reporting
-from joules.study_facts import representative_records, study_facts
-from joules.tables import listed
+from joules.analyse.tables import listed
+from joules.core.reading import read_catalogue
+from joules.core.reporting import reporting
+from joules.write.claims import TABLES, claims
+from joules.write.claims_file import write_claims
+from joules.write.published_scores import published_scores
+from joules.write.study_facts import AskedStudy, representative_records, study_facts
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
-        given, config = snakemake.input, snakemake.params["config"]
+        given, asked = snakemake.input, msgspec.convert(dict(snakemake.params.items()), AskedStudy)
         runs = pd.read_parquet(given["runs"])
-        records = map(read_json, representative_records(listed(given["records"]), runs))
+        records = representative_records(listed(given["records"]), runs)
         read = {name: pd.read_csv(given[name]) for name in (*TABLES, "attempts", "validity")}
-        facts = study_facts(runs, list(records), config, read["attempts"], read["validity"])
-        with open(given["catalogue"], encoding="utf-8") as file:
-            published = published_scores(yaml.safe_load(file)["models"], config["models"])
-        found = claims(facts, read, published)
-        write_json(snakemake.output[0], found)
-        for warning in found["study"]["warnings"]:
-            report(f"warning: {warning['text']}")
-        may = "may" if found["permission"]["energy_difference"] else "may not"
-        report(f"A difference in energy {may} be claimed: {found['permission']['reason']}")
+        facts = study_facts(runs, records, asked, read["attempts"], read["validity"])
+        found = claims(facts, read, published_scores(read_catalogue(), asked.models))
+        write_claims(snakemake.output[0], found)
+        for warning in found.study.warnings:
+            report(f"warning: {warning.text}")
+        report(found.permission.sentence)

@@ -2,17 +2,17 @@
 
 import pandas as pd
 
-from joules.analysis import statistics
-from joules.claims import left_out_blocks
-from joules.script import reporting
-from joules.tables import write_csv
+from joules.analyse.left_out_blocks import left_out_blocks
+from joules.analyse.study_statistics import statistics
+from joules.analyse.tables import write_csv
+from joules.core.reporting import reporting
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
         tables = statistics(
             pd.read_parquet(snakemake.input["runs"]),
             pd.read_parquet(snakemake.input["tasks"]),
-            snakemake.params["config"]["runtimes"],
+            snakemake.params["runtimes"],
         )
         for line in left_out_blocks(tables["comparisons"]):
             report(line)

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from joules import models
-from joules.script import reporting
+import msgspec
+
+from joules.core.catalogue import Source
+from joules.core.reporting import reporting
+from joules.inputs import model_files
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
-        models.fetch(
+        model_files.fetch(
             snakemake.wildcards.model,
-            snakemake.params["entry"],
+            msgspec.convert(snakemake.params["entry"], Source),
             Path(snakemake.output[0]),
             trust_on_first_use=snakemake.config["trust_on_first_use"],
             lock_file=Path(snakemake.params["lock_file"]),

@@ -2,23 +2,24 @@
 
 from pathlib import Path
 
-from joules.campaign import measure
-from joules.files import read_json
-from joules.prompts import read_rows
-from joules.schedule import Run, plan
-from joules.script import reporting
+import msgspec
+
+from joules.core import paths, stored
+from joules.core.reporting import reporting
+from joules.core.run_parameters import RunParameters
+from joules.core.study import study_from
+from joules.measure.campaign import measure
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
-        wildcards, config = snakemake.wildcards, snakemake.config
         measure(
-            Run(wildcards.model, wildcards.runtime, wildcards.kind, int(wildcards.repetition)),
+            paths.run_of(snakemake.output[0]),
             # Blocks and positions are no parameters: more blocks must not repeat finished runs.
-            plan(*(config[key] for key in ("models", "runtimes", "kinds", "blocks", "seed"))),
-            snakemake.params["config"] | {key: config[key] for key in ("study", "campaign")},
+            study_from(snakemake.config, {}),
+            msgspec.convert(snakemake.params["parameters"], RunParameters),
             Path(snakemake.input["model"]),
-            read_rows(snakemake.input["prompts"]),
-            read_json(snakemake.input["runtime"]),
+            stored.read_prompts_file(snakemake.input["prompts"]),
+            stored.read_provided(snakemake.input["runtime"]),
             Path(snakemake.output[0]),
             Path(snakemake.log[0]),
             report,

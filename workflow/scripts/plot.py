@@ -2,15 +2,14 @@
 
 import pandas as pd
 
-from joules.figures import FIGURES, draw
-from joules.script import reporting
-from joules.style import save
+from joules.core.reporting import reporting
+from joules.draw.drawing import draw, tables_of
+from joules.draw.style import save
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
         name = snakemake.wildcards.figure
-        needed = {"runs", *(FIGURES[name][1] if name in FIGURES else ())}  # some tables are large
-        paths = {table: snakemake.input[table] for table in sorted(needed)}
+        paths = {table: snakemake.input[table] for table in sorted(tables_of(name))}
         tables = {
             table: pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
             for table, path in paths.items()

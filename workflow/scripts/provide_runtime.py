@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from joules.files import write_json
+from joules.core.reporting import reporting
+from joules.core.stored import write_provided
 from joules.runtimes import load
-from joules.script import reporting
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
         facts = load(snakemake.wildcards.runtime).provide(
             snakemake.params["options"], Path(snakemake.output[0]).with_suffix("")
         )
-        write_json(snakemake.output[0], facts)
+        write_provided(snakemake.output[0], facts)
         report(f"{snakemake.wildcards.runtime} {snakemake.wildcards.variant} is ready")

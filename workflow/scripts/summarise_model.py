@@ -1,7 +1,7 @@
 """Rule summarise_model: one model's runs in one small table."""
 
-from joules.script import reporting
-from joules.tables import summary, tabulate, write_csv
+from joules.analyse.tables import summary, tabulate, write_csv
+from joules.core.reporting import reporting
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]):
@@ -9,7 +9,8 @@ if __name__ == "__main__":
             snakemake.input["records"],
             snakemake.input["grades"],
             snakemake.input["agreements"],
-            snakemake.params["config"],
+            snakemake.params["grams_per_kwh"],
+            snakemake.params["mixed_instruments"],
             runs_only=True,
         )
         write_csv(snakemake.output[0], summary(tables.runs, snakemake.wildcards.model))

@@ -1,7 +1,7 @@
 """Rule tabulate: all records and grades as tables."""
 
-from joules.script import reporting
-from joules.tables import tabulate, write_tables
+from joules.analyse.tables import tabulate, write_tables
+from joules.core.reporting import reporting
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
@@ -9,7 +9,8 @@ if __name__ == "__main__":
             snakemake.input["records"],
             snakemake.input["grades"],
             snakemake.input["agreements"],
-            snakemake.params["config"],
+            snakemake.params["grams_per_kwh"],
+            snakemake.params["mixed_instruments"],
         )
         write_tables(tables, dict(snakemake.output.items()))
         valid = int(tables.runs["valid"].sum())

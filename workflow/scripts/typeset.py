@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from joules.script import reporting
-from joules.typesetting import typeset
+from joules.core.reporting import reporting
+from joules.write.typesetting import typeset
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:

@@ -2,21 +2,23 @@
 
 from pathlib import Path
 
-from joules.files import read_json, write_json
-from joules.prompts import read_rows
-from joules.script import reporting
-from joules.warm_up import warm_up
+import msgspec
+
+from joules.core import stored
+from joules.core.reporting import reporting
+from joules.core.run_parameters import WarmUpParameters
+from joules.measure.warm_up import warm_up
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
         seen = warm_up(
             snakemake.wildcards.model,
             snakemake.wildcards.runtime,
-            snakemake.params["config"],
+            msgspec.convert(snakemake.params["parameters"], WarmUpParameters),
             Path(snakemake.input["model"]),
-            read_rows(snakemake.input["prompts"]),
-            read_json(snakemake.input["runtime"]),
+            stored.read_prompts_file(snakemake.input["prompts"]),
+            stored.read_provided(snakemake.input["runtime"]),
             Path(snakemake.log[0]),
             report,
         )
-        write_json(snakemake.output[0], seen)
+        stored.write_warm_up(snakemake.output[0], seen)

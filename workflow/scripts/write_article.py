@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from joules.rendering import write_article
-from joules.script import reporting
+from joules.core.reporting import reporting
+from joules.write.rendering import write_article
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:

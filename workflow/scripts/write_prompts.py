@@ -1,19 +1,21 @@
 """Rule write_prompts: the literal prompts of one model."""
 
-import json
 from pathlib import Path
 
-from joules import humaneval, models, prompts
-from joules.files import write_atomic
-from joules.script import reporting
+import msgspec
+
+from joules.core.catalogue import Prompting
+from joules.core.reporting import reporting
+from joules.core.stored import write_prompts_file
+from joules.inputs import gguf_facts, humaneval, prompts
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
         model = Path(snakemake.input["model"])
-        rows = prompts.make_rows(
+        made = prompts.make_prompts(
             model,
-            snakemake.params["entry"],
-            models.gguf_facts(model),
+            msgspec.convert(snakemake.params["entry"], Prompting),
+            gguf_facts.gguf_facts(model),
             {task_id: problem.prompt for task_id, problem in humaneval.problems().items()},
             prompts.read_settle(snakemake.input["settle"]),
             snakemake.params["problems"],
@@ -21,5 +23,5 @@ if __name__ == "__main__":
             snakemake.params["context_length"],
             snakemake.params["max_tokens"],
         )
-        write_atomic(snakemake.output[0], "".join(json.dumps(row) + "\n" for row in rows))
-        report(f"{len(rows)} rows, protocol {rows[0]['protocol']}")
+        write_prompts_file(snakemake.output[0], made)
+        report(f"{len(made.prompts)} prompts, protocol {made.model.protocol}")

@@ -1,8 +1,8 @@
 """Rule write_schedule: the planned order of runs, for people and for the archive."""
 
-from joules.files import write_atomic
-from joules.schedule import plan, to_csv
-from joules.script import reporting
+from joules.core.files import write_atomic
+from joules.core.plan import plan, to_csv
+from joules.core.reporting import reporting
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:

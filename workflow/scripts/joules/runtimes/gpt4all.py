@@ -22,10 +22,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from joules.in_process import InProcess
-from joules.worker import ENDS_OF_TEXT, hash_of
+from joules.core.inference import Completion, Facts, Settings, SettingsInForce
+from joules.runtimes.shared.in_process import InProcess
+from joules.runtimes.shared.worker import ENDS_OF_TEXT, hash_of
 
 LONGEST_BATCH = 512  # LLMODEL_MAX_PROMPT_BATCH; it computes as many at once
 HELD_BACK = 16  # more tokens than the longest stop word can have; its letters are 15
@@ -43,6 +43,16 @@ class Runtime(InProcess):
     """GPT4All in a worker process; see `joules.runtimes.Runtime`."""
 
     LABEL = "GPT4All"
+    DESCRIPTION = (
+        "GPT4All holds an older llama.cpp; a few stop words that it looks for cannot be switched "
+        "off."
+    )
+    LIMITATIONS = (
+        "An answer of GPT4All that runs into one of its stop words ends there and looks as if it "
+        "had ended by itself.",
+        "GPT4All hands over a token when the next one has been computed, so the time to its first "
+        "token is longer by one token.",
+    )
     PACKAGE = "gpt4all"
     CANNOT_HOLD = frozenset({"ignore_eos", "micro_batch_size", "flash_attention", "seed"})
 
@@ -51,24 +61,24 @@ class Runtime(InProcess):
         """Return what makes llama.cpp write its settings into the log."""
         return {"GPT4ALL_VERBOSE_LLAMACPP": "1"}
 
-    def settings_in_force(self) -> dict[str, Any]:
+    def settings_in_force(self) -> SettingsInForce:
         """Return what the library and llama.cpp's log show."""
         text = self._log.read_text(errors="replace")
         found = {name: re.findall(pattern, text) for name, pattern in IN_FORCE.items()}
-        seen = {name: int(each[-1]) for name, each in found.items() if each}
+        seen: SettingsInForce = {name: int(each[-1]) for name, each in found.items() if each}
         return seen | super().settings_in_force()
 
 
 class Worker:
-    """One loaded model; see `joules.in_process.InProcess`.
+    """One loaded model; see `joules.runtimes.shared.in_process.InProcess`.
 
     Raises ValueError for batches that it would not hold.
     """
 
-    def __init__(self, model: str, settings: dict[str, Any]) -> None:
-        if settings["batch_size"] > LONGEST_BATCH:
-            raise ValueError(f"batch_size is {settings['batch_size']}; at most {LONGEST_BATCH}")
-        if settings["micro_batch_size"] != settings["batch_size"]:
+    def __init__(self, model: str, settings: Settings) -> None:
+        if settings.batch_size > LONGEST_BATCH:
+            raise ValueError(f"batch_size is {settings.batch_size}; at most {LONGEST_BATCH}")
+        if settings.micro_batch_size != settings.batch_size:
             raise ValueError(
                 "batch_size and micro_batch_size differ, but prompts are computed in batches of "
                 "one size; set both to the same"
@@ -76,10 +86,10 @@ class Worker:
         from gpt4all import _pyllmodel
 
         self.library, self.settings = _pyllmodel, settings
-        self.llm = _pyllmodel.LLModel(model, settings["context_length"], 0, BACKEND)
+        self.llm = _pyllmodel.LLModel(model, settings.context_length, 0, BACKEND)
         if not self.llm.load_model():
             raise ValueError("the library did not load it")
-        self.llm.set_thread_count(settings["threads"])
+        self.llm.set_thread_count(settings.threads)
         self.set_context(1)
         self.ends = {text.encode() for text in ENDS_OF_TEXT}
 
@@ -90,14 +100,14 @@ class Worker:
             top_k=1,
             top_p=1.0,
             min_p=0.0,
-            temp=self.settings["temperature"],
-            n_batch=self.settings["batch_size"],
+            temp=self.settings.temperature,
+            n_batch=self.settings.batch_size,
             repeat_penalty=1.0,
             repeat_last_n=0,
             reset_context=True,
         )
 
-    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> dict[str, Any]:
+    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> Completion:
         """Answer one prompt greedily; count every token sampled, end of text included.
 
         Raises ValueError where the library refuses the prompt.
@@ -139,16 +149,16 @@ class Worker:
             raise ValueError(refusal)
         unseen = not ended and len(pieces) < limit  # the file's own end of text is not handed over
         first = first or end
-        return {
-            "text": b"".join(pieces).decode(errors="replace"),
-            "prompt_tokens": len(prompted),
-            "generated_tokens": len(pieces) + unseen,
-            "prefill_s": first - start,
-            "decode_s": end - first,
-            "finish_reason": "eos" if ended or unseen else "limit",
-        }
+        return Completion(
+            text=b"".join(pieces).decode(errors="replace"),
+            prompt_tokens=len(prompted),
+            generated_tokens=len(pieces) + unseen,
+            prefill_s=first - start,
+            decode_s=end - first,
+            finish_reason="eos" if ended or unseen else "limit",
+        )
 
-    def in_force(self) -> dict[str, Any]:
+    def in_force(self) -> SettingsInForce:
         """Return the library's threads, and the batches that every prompt is cut into."""
         return {
             "threads": self.llm.thread_count(),
@@ -156,7 +166,7 @@ class Worker:
         }
 
     @staticmethod
-    def facts() -> dict[str, Any]:
+    def facts() -> Facts:
         """Return the SIMD line of the build that runs on CPUs, and the hash of the libraries."""
         from gpt4all import _pyllmodel
 

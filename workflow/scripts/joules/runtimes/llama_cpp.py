@@ -9,13 +9,13 @@ drops every token of more than 32 bytes (llama-cpp-python 0.3.36, issue 2362). A
 import ctypes
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from joules.errors import UserError
-from joules.in_process import InProcess
-from joules.worker import hash_of
+from joules.core.errors import UserError
+from joules.core.inference import Completion, Facts, FinishReason, Settings, SettingsInForce
+from joules.runtimes.shared.in_process import InProcess
+from joules.runtimes.shared.worker import hash_of
 
 PIECE_BYTES = 1024  # longer than any token's text
 
@@ -27,10 +27,15 @@ class Runtime(InProcess):
     """
 
     LABEL = "llama-cpp-python"
+    DESCRIPTION = (
+        "llama-cpp-python [@llamacpppython] is a Python library that calls llama.cpp [@llamacpp] "
+        "in its own process."
+    )
     PACKAGE = "llama-cpp-python"
+    PACKAGES = (PACKAGE,)
 
     @classmethod
-    def check_facts(cls, facts: Mapping[str, Any]) -> None:
+    def check_facts(cls, facts: Facts) -> None:
         """Raise UserError for a build with AMX."""
         if "AMX_INT8 = 1" in facts["simd"]:
             raise UserError(
@@ -41,23 +46,23 @@ class Runtime(InProcess):
 
 
 class Worker:
-    """One loaded model; see `joules.in_process.InProcess`."""
+    """One loaded model; see `joules.runtimes.shared.in_process.InProcess`."""
 
-    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+    def __init__(self, model: str, settings: Settings) -> None:
         import llama_cpp
 
         self.library = llama_cpp
         self.settings = settings
         self.llm = llama_cpp.Llama(
             model,
-            n_ctx=settings["context_length"],
-            n_batch=settings["batch_size"],
-            n_ubatch=settings["micro_batch_size"],
-            n_threads=settings["threads"],
-            n_threads_batch=settings["threads"],
-            n_gpu_layers=settings["gpu_layers"],
-            flash_attn=settings["flash_attention"],
-            seed=settings["seed"],
+            n_ctx=settings.context_length,
+            n_batch=settings.batch_size,
+            n_ubatch=settings.micro_batch_size,
+            n_threads=settings.threads,
+            n_threads_batch=settings.threads,
+            n_gpu_layers=settings.gpu_layers,
+            flash_attn=settings.flash_attention,
+            seed=settings.seed,
             type_k=llama_cpp.GGML_TYPE_F16,
             type_v=llama_cpp.GGML_TYPE_F16,
             use_mmap=True,
@@ -75,7 +80,7 @@ class Worker:
         )
         return self.buffer.raw[: max(length, 0)]
 
-    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> dict[str, Any]:
+    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> Completion:
         """Answer one prompt greedily; count every token sampled, end of text included.
 
         The library reads the text itself. Special tokens in it are parsed; a beginning-of-text
@@ -84,13 +89,14 @@ class Worker:
         """
         start = time.perf_counter()
         tokens = self.llm.tokenize(text.encode(), add_bos=True, special=True)
-        if len(tokens) + limit > self.settings["context_length"]:
+        if len(tokens) + limit > self.settings.context_length:
             raise ValueError(f"{len(tokens)} + {limit} tokens do not fit into the context")
-        if not self.settings["prompt_cache"]:
+        if not self.settings.prompt_cache:
             self.llm.reset()  # else `generate` reuses the prefix it shares with the last prompt
-        ignore_eos = self.settings["ignore_eos"]
-        out, count, reason, first = bytearray(), 0, "limit", start
-        for token in self.llm.generate(tokens, temp=self.settings["temperature"]):
+        ignore_eos = self.settings.ignore_eos
+        out, count, first = bytearray(), 0, start
+        reason: FinishReason = "limit"
+        for token in self.llm.generate(tokens, temp=self.settings.temperature):
             if count == 0:
                 first = time.perf_counter()
             count += 1
@@ -101,16 +107,16 @@ class Worker:
             if count == limit:
                 break
         end = time.perf_counter()
-        return {
-            "text": out.decode(errors="replace"),
-            "prompt_tokens": len(tokens),
-            "generated_tokens": count,
-            "prefill_s": first - start,
-            "decode_s": end - first,
-            "finish_reason": reason,
-        }
+        return Completion(
+            text=out.decode(errors="replace"),
+            prompt_tokens=len(tokens),
+            generated_tokens=count,
+            prefill_s=first - start,
+            decode_s=end - first,
+            finish_reason=reason,
+        )
 
-    def in_force(self) -> dict[str, Any]:
+    def in_force(self) -> SettingsInForce:
         """Return the settings that the loaded model's context shows."""
         context, library = self.llm.ctx, self.library
         threads = {library.llama_n_threads(context), library.llama_n_threads_batch(context)}
@@ -126,7 +132,7 @@ class Worker:
         }
 
     @staticmethod
-    def facts() -> dict[str, Any]:
+    def facts() -> Facts:
         """Return llama.cpp commit, SIMD line and the hash of the shared libraries."""
         import llama_cpp
 

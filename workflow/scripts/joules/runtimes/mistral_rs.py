@@ -13,14 +13,15 @@ are computed whole, and there is one attention kernel.
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from joules.in_process import InProcess
-from joules.worker import ENDS_OF_TEXT, hash_of
+from joules.core.inference import Completion, Facts, FinishReason, Settings, SettingsInForce
+from joules.runtimes.shared.in_process import InProcess
+from joules.runtimes.shared.worker import ENDS_OF_TEXT, hash_of
 
-FINISH_REASONS = {"stop": "eos", "length": "limit"}
+FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "eos", "length": "limit"}
 CACHED_SEQUENCES = 16  # the library's default
 POOL = "candle-bp-"  # names of the threads that compute beside the one that asks
 
@@ -29,6 +30,13 @@ class Runtime(InProcess):
     """mistral.rs in a worker process; see `joules.runtimes.Runtime`."""
 
     LABEL = "mistral.rs"
+    DESCRIPTION = "mistral.rs is an engine in Rust that reads the file without llama.cpp."
+    LIMITATIONS = (
+        "mistral.rs gives the time to the first token in whole milliseconds; where it says none, "
+        "that time is not known.",
+        "mistral.rs leaves out a beginning-of-text token that the file asks for, so the prompt "
+        "then begins with its text.",
+    )
     PACKAGE = "mistralrs"
     CANNOT_HOLD = frozenset(
         {"context_length", "batch_size", "micro_batch_size", "flash_attention", "seed"}
@@ -45,18 +53,18 @@ class Runtime(InProcess):
             "NO_COLOR": "1",
         }
 
-    def settings_in_force(self) -> dict[str, Any]:
+    def settings_in_force(self) -> SettingsInForce:
         """Return the threads that compute, and the layers that the log puts on another device."""
         placed = re.findall(r"Layers (\d+)-(\d+): (\w+)", self._log.read_text(errors="replace"))
         layers = [int(last) - int(first) + 1 for first, last, device in placed if device != "cpu"]
-        seen = {"gpu_layers": sum(layers)} if placed else {}
+        seen: SettingsInForce = {"gpu_layers": sum(layers)} if placed else {}
         return seen | super().settings_in_force()
 
 
 class Worker:
-    """One loaded model; see `joules.in_process.InProcess`."""
+    """One loaded model; see `joules.runtimes.shared.in_process.InProcess`."""
 
-    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+    def __init__(self, model: str, settings: Settings) -> None:
         import mistralrs
 
         self.library = mistralrs
@@ -65,7 +73,7 @@ class Worker:
         self.runner = mistralrs.Runner(
             which=mistralrs.Which.GGUF(quantized_model_id=folder, quantized_filename=name),
             max_seqs=1,
-            prefix_cache_n=CACHED_SEQUENCES if settings["prompt_cache"] else 0,
+            prefix_cache_n=CACHED_SEQUENCES if settings.prompt_cache else 0,
             token_source="none",
         )
         # A stop word that is one token is compared with the token, not with the text.
@@ -89,14 +97,14 @@ class Worker:
                 model="default",
                 prompt=text,
                 max_tokens=limit,
-                temperature=self.settings["temperature"],
+                temperature=self.settings.temperature,
                 top_k=1,
-                stop_seqs=None if self.settings["ignore_eos"] else self.ends,
-                ignore_eos=self.settings["ignore_eos"],
+                stop_seqs=None if self.settings.ignore_eos else self.ends,
+                ignore_eos=self.settings.ignore_eos,
             )
         )
 
-    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> dict[str, Any]:
+    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> Completion:
         """Answer one prompt greedily; the library counts the end of text."""
         if self.beginning is None:  # the file decides it, so the first prompt tells
             self.beginning = self.missing_beginning(text, token_ids)
@@ -106,23 +114,23 @@ class Worker:
         choice, usage = answer.choices[0], answer.usage
         whole = usage.completion_tokens == 1
         prefill_s = wall_s if whole else usage.total_prompt_time_sec or None
-        return {
-            "text": choice.text,
-            "prompt_tokens": usage.prompt_tokens,
-            "generated_tokens": usage.completion_tokens,
-            "prefill_s": prefill_s,
-            "decode_s": max(0.0, wall_s - (prefill_s or 0.0)),
-            "finish_reason": FINISH_REASONS[choice.finish_reason],
-        }
+        return Completion(
+            text=choice.text,
+            prompt_tokens=usage.prompt_tokens,
+            generated_tokens=usage.completion_tokens,
+            prefill_s=prefill_s,
+            decode_s=max(0.0, wall_s - (prefill_s or 0.0)),
+            finish_reason=FINISH_REASONS[choice.finish_reason],
+        )
 
-    def in_force(self) -> dict[str, Any]:
+    def in_force(self) -> SettingsInForce:
         """Return the number of threads that compute, counted after a short answer made them."""
         self.ask("#", 2)
         names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
         return {"threads": 1 + sum(name.startswith(POOL) for name in names)} if names else {}
 
     @staticmethod
-    def facts() -> dict[str, Any]:
+    def facts() -> Facts:
         """Return the hash of the library; it does not show which instructions it uses."""
         import mistralrs
 

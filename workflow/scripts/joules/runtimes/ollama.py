@@ -23,23 +23,28 @@ from typing import Any
 
 import psutil
 
-from joules import ollama_build, processes
-from joules.errors import UserError
-from joules.runtimes import (
+from joules.core.errors import UserError
+from joules.core.inference import (
     Completion,
+    Facts,
+    FinishReason,
     Model,
+    Options,
     Prompt,
     Settings,
-    check_fits,
-    check_options,
+    SettingsInForce,
 )
+from joules.machine import processes
+from joules.machine.download import for_people
+from joules.runtimes import Preview, Request, check_fits, check_options
+from joules.runtimes.shared import ollama_build
+from joules.runtimes.shared.basis import RuntimeBasis
 
-OPTIONS = ("version", "from", "binary", "official", "port")
 NAME = "measured"  # of the model, in the server
 START_S = 60.0
 OBITUARY_S = 2.0  # until the log says how the runner ended
 NANOSECOND = 1e-9
-FINISH_REASONS = {"stop": "eos", "length": "limit"}
+FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "eos", "length": "limit"}
 # The last line of each kind is that of the loaded model: the vocabulary alone is loaded before.
 IN_FORCE = {
     "context_length": r"KvSize:(\d+)",
@@ -49,22 +54,64 @@ IN_FORCE = {
 }
 
 
-class Runtime:
+class Runtime(RuntimeBasis):
     """Ollama with a server of its own; see `joules.runtimes.Runtime`."""
 
     LABEL = "Ollama"
+    DESCRIPTION = (
+        "Ollama [@ollama] is a server that is reached over HTTP; its engine for these models is "
+        "llama.cpp. Its loading includes the import of the weights file into its own store."
+    )
+    LIMITATIONS = (
+        "Ollama breaks off an answer that repeats itself, and then gives no counts; the tokens of "
+        "its text are counted instead.",
+    )
+    OPTIONS = ("version", "from", "binary", "official", "port")
+    PACKAGES = ("ollama",)
     # It always stops at the end of text, and its prefix cache cannot be switched off: the harness
     # empties it before each prompt. Prompts are computed in batches of one size only.
     CANNOT_HOLD = frozenset({"ignore_eos", "prompt_cache", "micro_batch_size"})
 
     @classmethod
-    def provide(cls, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        """Build, fetch or check the binary; see `joules.ollama_build.provide`."""
-        check_options("ollama", options, OPTIONS)
+    def preview(cls, options: Options, provided: Facts | None = None) -> Preview:
+        """Return what build, release or binary would take, or whether what is there fits this CPU.
+
+        A build needs a compiler, a release for this platform may need the program zstd.
+        """
+        way = options.get("from")
+        if provided is not None:
+            if not ollama_build.fits_this_cpu(provided):
+                text = f"was built for {ollama_build.built_for(provided)}"
+                return Preview(text, possible=False)
+        elif way == "build":
+            try:
+                ollama_build.require_compiler()
+            except UserError as error:
+                return Preview(str(error), possible=False)
+            return Preview("will be compiled for this processor, which takes minutes")
+        elif way == "official":
+            release = ollama_build.release_of(options)
+            if release is None:
+                text = "has no release for this platform; set `from` to `build`"
+                return Preview(text, possible=False)
+            if release.is_packed_with_zstd and not shutil.which("zstd"):
+                text = (
+                    "its release is packed with zstd, which is missing. sudo apt-get install zstd"
+                )
+                return Preview(text, possible=False)
+            return Preview(f"{for_people(release.bytes)} will be fetched", True, release.bytes)
+        elif way == "path" and not options.get("binary"):
+            return Preview("`binary` is ''; expected a program that is there", possible=False)
+        return super().preview(options if way == "path" else {}, provided)
+
+    @classmethod
+    def provide(cls, options: Options, folder: Path) -> Facts:
+        """Build, fetch or check the binary; see `joules.runtimes.shared.ollama_build.provide`."""
+        check_options(cls.name(), options, cls.OPTIONS)
         return ollama_build.provide(options, folder)
 
-    def __init__(self, options: Mapping[str, Any], work_folder: Path) -> None:
-        check_options("ollama", options, OPTIONS)
+    def __init__(self, options: Options, work_folder: Path) -> None:
+        check_options(self.name(), options, self.OPTIONS)
         self._provided = dict(options["provided"])
         self._port = int(options.get("port") or 0)
         self._home = work_folder / "home"
@@ -73,12 +120,6 @@ class Runtime:
         self._runner = 0
         self._client: Any = None
         self._url = ""
-
-    def __enter__(self) -> "Runtime":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
 
     def start(self, model: Model, settings: Settings) -> None:
         """Start the server, give it the file as it is, load the weights."""
@@ -132,10 +173,10 @@ class Runtime:
             load_s=(answer.load_duration or 0) * NANOSECOND,
         )
 
-    def settings_in_force(self) -> dict[str, Any]:
+    def settings_in_force(self) -> SettingsInForce:
         """Return what the server's log shows of the loaded model's settings."""
         text = self._log.read_text(errors="replace")
-        found: dict[str, Any] = {}
+        found: SettingsInForce = {}
         for name, pattern in IN_FORCE.items():
             if seen := re.findall(pattern, text):
                 found[name] = int(seen[-1])
@@ -145,7 +186,7 @@ class Runtime:
             found["gpu_layers"] = sum(map(int, re.findall(r"Layers:(\d+)", seen[-1])))
         return found
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Return the facts of the binary, the version that answers, its SIMD line, the blob.
 
         Raises UserError when the binary is no longer the one that was provided, or the server
@@ -186,11 +227,7 @@ class Runtime:
 
     def _check(self, settings: Settings) -> None:
         """Raise UserError for settings that cannot be held, or a binary for another CPU."""
-        if settings.ignore_eos:
-            raise UserError(
-                "The setting `ignore_eos` is on, but Ollama always stops at the end of text. "
-                "Expected it off. Take `fixed` off `kinds`, or Ollama off `runtimes`."
-            )
+        self.check_held(settings)
         if settings.micro_batch_size != settings.batch_size:
             raise UserError(
                 f"batch_size is {settings.batch_size} and micro_batch_size "
@@ -246,7 +283,7 @@ class Runtime:
                 "changed since it was checked. Delete it and run again."
             )
 
-    def _options(self, max_tokens: int) -> dict[str, Any]:
+    def _options(self, max_tokens: int) -> Request:
         settings = self._settings
         return {
             "num_ctx": settings.context_length,

@@ -24,23 +24,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from joules import environments, processes
-from joules.errors import UserError
-from joules.files import sha256_of
-from joules.http_server import HttpServer
-from joules.runtimes import (
+from joules.core.errors import UserError
+from joules.core.files import sha256_of
+from joules.core.inference import (
     Completion,
+    Facts,
+    FinishReason,
     Model,
+    Options,
     Prompt,
     Settings,
-    check_fits,
-    check_held,
-    check_options,
+    SettingsInForce,
 )
+from joules.machine import processes, virtual_environments
+from joules.runtimes import Request, check_fits, check_options
+from joules.runtimes.shared.http import HttpServer
 
 COMPLETIONS = "/v1/completions"
 FIXED = {"prompt", "max_tokens", "temperature", "seed", "stream"}
-FINISH_REASONS = {"stop": "eos", "length": "limit"}
+FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "eos", "length": "limit"}
 MILLISECOND = 1e-3
 
 
@@ -48,6 +50,16 @@ class Runtime(HttpServer):
     """A server that speaks OpenAI's protocol; see `joules.runtimes.Runtime`."""
 
     LABEL = "OpenAI-compatible server"
+    DESCRIPTION = (
+        "The OpenAI-compatible server is reached over HTTP with nothing but OpenAI's completions "
+        "protocol; the appendix says which server it is."
+    )
+    LIMITATIONS = (
+        "OpenAI's protocol shows no setting in force, and behind an address not the weights "
+        "either; only the counts of prompt tokens are compared.",
+        "An OpenAI-compatible server that ran before the study is none of the run's own "
+        "processes, so its work counts as that of others.",
+    )
     OPTIONS = ("version", "command", "url", "model", "extra")
     CANNOT_HOLD = frozenset(
         (
@@ -57,7 +69,7 @@ class Runtime(HttpServer):
     )
 
     @classmethod
-    def provide(cls, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def provide(cls, options: Options, folder: Path) -> Facts:
         """Check that the options name one server; return what is known of it."""
         check_options(cls.name(), options, cls.OPTIONS)
         command, url = options.get("command") or [], options.get("url") or ""
@@ -80,7 +92,7 @@ class Runtime(HttpServer):
             )
         parts = Path(command[0]).parts if command else ()
         if parts[:1] == (".venvs",):  # another runtime's server
-            environments.make(parts[1])
+            virtual_environments.make(parts[1])
         program = shutil.which(command[0]) if command else ""
         if program is None:
             raise UserError(
@@ -98,7 +110,7 @@ class Runtime(HttpServer):
 
     def start(self, model: Model, settings: Settings) -> None:
         """Start the server, or connect to the one that runs."""
-        check_held(self, settings)
+        self.check_held(settings)
         self._model, self._settings = model.name, settings
         port = processes.free_port()
         self._values = dataclasses.asdict(settings) | {
@@ -141,15 +153,15 @@ class Runtime(HttpServer):
             finish_reason=reason,
         )
 
-    def settings_in_force(self) -> dict[str, Any]:
+    def settings_in_force(self) -> SettingsInForce:
         """Return nothing: the protocol shows no setting."""
         return {}
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Return what is known of options and program."""
         return dict(self._provided)
 
-    def _request(self, text: str, limit: int) -> dict[str, Any]:
+    def _request(self, text: str, limit: int) -> Request:
         return {
             "model": self._options.get("model") or self._model,
             "prompt": text,

@@ -14,10 +14,10 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from joules.in_process import InProcess
-from joules.worker import ENDS_OF_TEXT, hash_of
+from joules.core.inference import Completion, Facts, Settings, SettingsInForce
+from joules.runtimes.shared.in_process import InProcess
+from joules.runtimes.shared.worker import ENDS_OF_TEXT, hash_of
 
 KV_BLOCK_TOKENS = 32  # of the CPU's key-value cache
 MODEL = "Model: LLM with Paged Attention"  # begins the properties of the loaded model, in the log
@@ -31,6 +31,12 @@ class Runtime(InProcess):
     """OpenVINO GenAI in a worker process; see `joules.runtimes.Runtime`."""
 
     LABEL = "OpenVINO GenAI"
+    DESCRIPTION = (
+        "OpenVINO GenAI is Intel's engine: it makes a graph of its own from the file, is told to "
+        "compute in single precision, and gets token ids, because its tokenizer reads some files "
+        "wrongly."
+    )
+    LIMITATIONS = ("OpenVINO GenAI cannot read files with tensors in Q5_0 or Q5_K.",)
     PACKAGE = "openvino-genai"
     CANNOT_HOLD = frozenset({"micro_batch_size", "flash_attention"})
 
@@ -39,12 +45,12 @@ class Runtime(InProcess):
         """Return what stops the telemetry and writes the settings in force into the log."""
         return {"CI": "true", "OPENVINO_LOG_LEVEL": "5", "XDG_CACHE_HOME": str(work / "cache")}
 
-    def settings_in_force(self) -> dict[str, Any]:
+    def settings_in_force(self) -> SettingsInForce:
         """Return what the log shows of the loaded model's settings."""
         scheduler, _, model = self._log.read_text(errors="replace").rpartition(MODEL)
         threads, device = re.search(THREADS, model), re.search(DEVICE, model)
         batch, blocks = re.findall(BATCH, scheduler), re.findall(BLOCKS, scheduler)
-        seen: dict[str, Any] = {}
+        seen: SettingsInForce = {}
         if threads:
             seen["threads"] = int(threads.group(1))
         if device and device.group(1) == "CPU":
@@ -62,14 +68,14 @@ def kv_blocks(context_length: int) -> int:
 
 
 class Worker:
-    """One loaded model; see `joules.in_process.InProcess`.
+    """One loaded model; see `joules.runtimes.shared.in_process.InProcess`.
 
     Raises ValueError where `micro_batch_size` differs from `batch_size`, and for a file that may
     not be written to.
     """
 
-    def __init__(self, model: str, settings: dict[str, Any]) -> None:
-        if settings["micro_batch_size"] != settings["batch_size"]:
+    def __init__(self, model: str, settings: Settings) -> None:
+        if settings.micro_batch_size != settings.batch_size:
             raise ValueError(
                 "batch_size and micro_batch_size differ, but prompts are computed in batches of "
                 "one size; set both to the same"
@@ -86,14 +92,14 @@ class Worker:
         self.settings = settings
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_seqs = 1
-        scheduler.max_num_batched_tokens = settings["batch_size"]
-        scheduler.num_kv_blocks = kv_blocks(settings["context_length"])
-        scheduler.enable_prefix_caching = settings["prompt_cache"]
+        scheduler.max_num_batched_tokens = settings.batch_size
+        scheduler.num_kv_blocks = kv_blocks(settings.context_length)
+        scheduler.enable_prefix_caching = settings.prompt_cache
         self.pipeline = openvino_genai.LLMPipeline(
             model,
             "CPU",
             scheduler_config=scheduler,
-            INFERENCE_NUM_THREADS=settings["threads"],
+            INFERENCE_NUM_THREADS=settings.threads,
             INFERENCE_PRECISION_HINT="f32",
             KV_CACHE_PRECISION="f16",
         )
@@ -102,7 +108,7 @@ class Worker:
         ends = {vocabulary.get(text.encode()) for text in ENDS_OF_TEXT} - {None}
         self.ends = ends | {self.tokenizer.get_eos_token_id()}
 
-    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> dict[str, Any]:
+    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> Completion:
         """Answer one prompt greedily; the library counts the end of text."""
         import numpy
 
@@ -110,10 +116,10 @@ class Worker:
         config.do_sample = False
         config.apply_chat_template = False
         config.max_new_tokens = limit
-        config.rng_seed = self.settings["seed"]
-        config.ignore_eos = self.settings["ignore_eos"]
+        config.rng_seed = self.settings.seed
+        config.ignore_eos = self.settings.ignore_eos
         config.eos_token_id = self.tokenizer.get_eos_token_id()
-        config.stop_token_ids = set() if self.settings["ignore_eos"] else self.ends
+        config.stop_token_ids = set() if self.settings.ignore_eos else self.ends
         ids = numpy.array([token_ids], dtype=numpy.int64)
         start = time.perf_counter()
         given = self.library.TokenizedInputs(self.tensor(ids), self.tensor(numpy.ones_like(ids)))
@@ -123,21 +129,21 @@ class Worker:
         metrics = result.perf_metrics
         prefill_s = metrics.get_ttft().mean / 1000
         stopped = result.finish_reasons[0] == self.library.GenerationFinishReason.STOP
-        return {
-            "text": answer,
-            "prompt_tokens": metrics.get_num_input_tokens(),
-            "generated_tokens": len(result.tokens[0]),
-            "prefill_s": prefill_s,
-            "decode_s": max(0.0, wall_s - prefill_s),
-            "finish_reason": "eos" if stopped else "limit",
-        }
+        return Completion(
+            text=answer,
+            prompt_tokens=metrics.get_num_input_tokens(),
+            generated_tokens=len(result.tokens[0]),
+            prefill_s=prefill_s,
+            decode_s=max(0.0, wall_s - prefill_s),
+            finish_reason="eos" if stopped else "limit",
+        )
 
-    def in_force(self) -> dict[str, Any]:
+    def in_force(self) -> SettingsInForce:
         """Return nothing: the library shows its settings in the log alone."""
         return {}
 
     @staticmethod
-    def facts() -> dict[str, Any]:
+    def facts() -> Facts:
         """Return OpenVINO's build, what it sees in this CPU, and the hash of the libraries."""
         import openvino
         import openvino_genai

@@ -6,15 +6,15 @@ instructions are not used (2026.10.11549).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from joules import llama_cpp_server
-from joules.in_process import InProcess
-from joules.worker import hash_of
+from joules.core.inference import Completion, Facts, FinishReason, Settings, SettingsInForce
+from joules.runtimes.shared import llama_cpp_log
+from joules.runtimes.shared.in_process import InProcess
+from joules.runtimes.shared.worker import hash_of
 
-FINISH_REASONS = {"stop": "eos", "length": "limit"}
+FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "eos", "length": "limit"}
 MILLISECOND = 1e-3
 
 
@@ -22,35 +22,39 @@ class Runtime(InProcess):
     """xllamacpp in a worker process; see `joules.runtimes.Runtime`."""
 
     LABEL = "xllamacpp"
+    DESCRIPTION = "xllamacpp is the same server as a Python library, without HTTP."
+    LIMITATIONS = (
+        "The wheel of xllamacpp is built for CPUs with AVX2; newer instructions are not used.",
+    )
     PACKAGE = "xllamacpp"
 
-    def settings_in_force(self) -> dict[str, Any]:
+    def settings_in_force(self) -> SettingsInForce:
         """Return what llama.cpp's log shows."""
-        return llama_cpp_server.in_force(self._log.read_text(errors="replace"))
+        return llama_cpp_log.in_force(self._log.read_text(errors="replace"))
 
 
 class Worker:
-    """One loaded model; see `joules.in_process.InProcess`."""
+    """One loaded model; see `joules.runtimes.shared.in_process.InProcess`."""
 
-    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+    def __init__(self, model: str, settings: Settings) -> None:
         import xllamacpp
 
         flash = xllamacpp.llama_flash_attn_type
         wanted = xllamacpp.CommonParams()
         wanted.model.path = model
-        wanted.n_ctx = settings["context_length"]
-        wanted.n_batch = settings["batch_size"]
-        wanted.n_ubatch = settings["micro_batch_size"]
-        wanted.cpuparams.n_threads = settings["threads"]
-        wanted.cpuparams_batch.n_threads = settings["threads"]
-        wanted.n_gpu_layers = settings["gpu_layers"]
+        wanted.n_ctx = settings.context_length
+        wanted.n_batch = settings.batch_size
+        wanted.n_ubatch = settings.micro_batch_size
+        wanted.cpuparams.n_threads = settings.threads
+        wanted.cpuparams_batch.n_threads = settings.threads
+        wanted.n_gpu_layers = settings.gpu_layers
         wanted.flash_attn_type = (
             flash.LLAMA_FLASH_ATTN_TYPE_ENABLED
-            if settings["flash_attention"]
+            if settings.flash_attention
             else flash.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
-        wanted.sampling.seed = settings["seed"]
-        wanted.cache_prompt = settings["prompt_cache"]
+        wanted.sampling.seed = settings.seed
+        wanted.cache_prompt = settings.prompt_cache
         wanted.cache_type_k = wanted.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F16
         wanted.cache_ram_mib = 0
         wanted.cache_idle_slots = False
@@ -64,10 +68,10 @@ class Worker:
         wanted.port = 0
         wanted.n_threads_http = 1
         wanted.verbosity = 4  # the settings in force stand in the log
-        self.request = llama_cpp_server.sampling(settings)
+        self.request = llama_cpp_log.sampling(settings)
         self.server = xllamacpp.Server(wanted)
 
-    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> dict[str, Any]:
+    def complete(self, text: str, token_ids: Sequence[int], limit: int) -> Completion:
         """Answer one prompt greedily; the library counts the end of text."""
         start = time.perf_counter()
         answer = self.server.handle_completions(
@@ -78,21 +82,21 @@ class Worker:
             raise ValueError(str(answer))
         choice, usage = answer["choices"][0], answer["usage"]
         prefill_s = answer["timings"]["prompt_ms"] * MILLISECOND
-        return {
-            "text": choice["text"],
-            "prompt_tokens": usage["prompt_tokens"],
-            "generated_tokens": usage["completion_tokens"],
-            "prefill_s": prefill_s,
-            "decode_s": max(0.0, wall_s - prefill_s),
-            "finish_reason": FINISH_REASONS[choice["finish_reason"]],
-        }
+        return Completion(
+            text=choice["text"],
+            prompt_tokens=usage["prompt_tokens"],
+            generated_tokens=usage["completion_tokens"],
+            prefill_s=prefill_s,
+            decode_s=max(0.0, wall_s - prefill_s),
+            finish_reason=FINISH_REASONS[choice["finish_reason"]],
+        )
 
-    def in_force(self) -> dict[str, Any]:
+    def in_force(self) -> SettingsInForce:
         """Return nothing: the library shows its settings in the log alone."""
         return {}
 
     @staticmethod
-    def facts() -> dict[str, Any]:
+    def facts() -> Facts:
         """Return llama.cpp's commit, where the build knows it, SIMD line and libraries' hash."""
         import xllamacpp
 

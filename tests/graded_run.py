@@ -1,0 +1,58 @@
+"""A record of HumanEval answers and the prompts they answer, for tests that grade."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from joules.core.prompts_file import PromptedModel, PromptRow, PromptsFile
+from joules.core.record import Record
+from joules.core.stored import read_record
+from joules.inputs.humaneval import problems
+
+CAMPAIGN = Path(__file__).parents[1] / "data/measurements/vm-xeon-2core-2026-11-25"
+MEASURED = read_record(CAMPAIGN / "records/parrot-1m/ollama/task/1.json")
+MODEL = PromptedModel(
+    file_sha256="0" * 64, parameters=1, quantization="Q8_0", protocol="base-unchanged-column_0-256"
+)
+
+
+def row(task_id: str, text: str, style: str = "base", cut: str = "") -> PromptRow:
+    """One problem's prompt."""
+    return PromptRow(
+        task_id=task_id,
+        role="problem",
+        in_subset=True,
+        style=style,
+        cut=cut,
+        prefill="```python\n" if style == "chat" else "",
+        text=text,
+        text_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        token_ids=[1],
+        token_ids_sha256="1" * 64,
+    )
+
+
+def prompts(style: str = "base", cut: str = "") -> PromptsFile:
+    """A prompt for every problem."""
+    start = "" if style == "base" else "Complete:\n"
+    rows = [row(name, start + problem.prompt, style, cut) for name, problem in problems().items()]
+    return PromptsFile(MODEL, rows)
+
+
+def record(completions: Mapping[str, str]) -> Record:
+    """A measured record with these completions; one with `cut` in it ended at its limit."""
+    tasks = [
+        msgspec.structs.replace(
+            MEASURED.tasks[0],
+            task_id=task_id,
+            completion=text,
+            finish_reason="limit" if "cut" in text else "eos",
+        )
+        for task_id, text in completions.items()
+    ]
+    model = msgspec.structs.replace(MEASURED.model, name="small")
+    return msgspec.structs.replace(
+        MEASURED, study="demo", campaign="test", model=model, tasks=tasks
+    )

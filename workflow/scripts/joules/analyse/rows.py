@@ -1,0 +1,188 @@
+"""One record and its grade as rows of the tables; columns are those of the schemas in tables.py.
+
+Energies are in joule, times in second, power in watt. Records of schema 1 lack some values, which
+are then None.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from operator import attrgetter
+
+from joules.analyse.conventions import Row
+from joules.analyse.derived_columns import derived_columns, net_energy, over
+from joules.core.files import rounded
+from joules.core.grade_file import Grade
+from joules.core.record import Record, RuleValue, Trace, Window
+from joules.core.units import JOULE_PER_KWH
+
+Columns = dict[str, Sequence[str | float | list[int] | None]]
+
+
+def cell_of(record: Record) -> Row:
+    """Return what names a run: model, runtime, its label, kind and block."""
+    return {
+        "model": record.model.name,
+        "runtime": record.runtime.name,
+        "runtime_label": record.runtime.label,
+        "kind": record.kind,
+        "block": record.repetition,
+    }
+
+
+def _stated_net_j(window: Window) -> float | None:
+    """Return the net energy of CPU and GPU that the record states; None where it states none."""
+    net = window.net_energy_j
+    return None if net is None or (net.cpu is None and net.gpu is None) else net.headline_j()
+
+
+def _power_w(window: Window | None) -> float | None:
+    return over(window.energy_j.headline_j(), window.duration_s) if window else None
+
+
+def run_row(record: Record, grade: Grade | None, grams_per_kwh: float) -> Row:
+    """Return the row of one run.
+
+    `energy_j` is gross: CPU plus GPU energy of the tasks window, gaps included. `resident_power_w`
+    is the machine's power while the model is loaded and idle. `gco2e` = energy in kWh times
+    `grams_per_kwh`. For the rest see `joules.analyse.derived_columns`.
+    """
+    windows: dict[str, Window] = {window.name: window for window in record.windows}
+    whole, load = windows["tasks"], windows.get("load")
+    idle_power_w = _power_w(windows.get("idle_cold"))
+    resident_power_w = _power_w(windows.get("idle_resident"))
+    reasons = [task.finish_reason for task in record.tasks]
+    passed, graded = (grade.passed, grade.total) if grade else (None, None)
+    return {
+        **cell_of(record),
+        "study": record.study,
+        "campaign": record.campaign,
+        "position_planned": record.position.planned,
+        "position_actual": record.position.actual,
+        "session": record.session,
+        "tier": record.instrument.tier,
+        "valid": record.validity.valid,
+        "validity_codes": ";".join(broken.code for broken in record.validity.codes),
+        "parameters": record.model.parameters,
+        "quantization": record.model.quantization,
+        "tasks": len(reasons),
+        "prompt_tokens": record.prompt_tokens,
+        "generated_tokens": record.generated_tokens,
+        "energy_j": record.energy_j,
+        "cpu_energy_j": whole.energy_j.cpu,
+        "gpu_energy_j": whole.energy_j.gpu,
+        "dram_energy_j": whole.energy_j.dram,
+        "idle_power_w": idle_power_w,
+        "resident_power_w": resident_power_w,
+        "duration_s": whole.duration_s,
+        "gap_share": record.gaps.share,
+        "load_energy_j": load.energy_j.headline_j() if load else None,
+        "load_duration_s": load.duration_s if load else None,
+        "passed": passed,
+        "graded": graded,
+        "truncated": reasons.count("limit"),
+        "aborted": reasons.count("aborted_by_runtime"),
+        "settled": record.settle.settled,
+        "gco2e": record.energy_j / JOULE_PER_KWH * grams_per_kwh,
+        "instrument_sha256": record.instrument.modules_sha256,
+        "protocol": record.protocol,
+        **derived_columns(
+            energy_j=record.energy_j,
+            generated_tokens=record.generated_tokens,
+            tasks=len(reasons),
+            duration_s=whole.duration_s,
+            idle_power_w=idle_power_w,
+            resident_power_w=resident_power_w,
+            passed=passed,
+            graded=graded,
+            net_energy_j=_stated_net_j(whole),
+        ),
+    }
+
+
+# Columns of the table of tasks that are attributes of a task.
+TASK_FACTS = (
+    *("task_id", "prompt_tokens", "generated_tokens", "retokenised_tokens", "prefill_s"),
+    *("decode_s", "duration_s", "finish_reason", "start_s", "prefill_energy_j", "retokenised_ids"),
+)
+
+
+def task_columns(record: Record, grade: Grade | None) -> Columns:
+    """Return the rows of one run's tasks as columns, without those that name the run.
+
+    `start_s` counts from the start of the tasks window; `prefill_energy_j` is the energy to the
+    first token, where the counters can tell it apart.
+    """
+    tasks = record.tasks
+    grades = {task.task_id: (task.verdict, task.rule) for task in grade.tasks} if grade else {}
+    verdicts = [grades.get(task.task_id, (None, None)) for task in tasks]
+    energies = [task.energy_j for task in tasks]
+    # In one pass each: a large study has millions of tasks.
+    facts = zip(*map(attrgetter(*TASK_FACTS), tasks), strict=True)
+    return {
+        **dict.fromkeys(TASK_FACTS, ()),
+        **dict(zip(TASK_FACTS, facts, strict=False)),
+        "order": range(1, len(tasks) + 1),
+        "energy_j": [energy.headline_j() for energy in energies],
+        "cpu_energy_j": [energy.cpu for energy in energies],
+        "gpu_energy_j": [energy.gpu for energy in energies],
+        "verdict": [verdict for verdict, _ in verdicts],
+        "rule": [rule for _, rule in verdicts],
+        "completion_sha256": [
+            hashlib.sha256(task.completion.encode("utf-8", "surrogatepass")).hexdigest()
+            for task in tasks
+        ],
+    }
+
+
+def window_columns(record: Record) -> Columns:
+    """Return the rows of one run's windows as columns, without those that name the run."""
+    windows = record.windows
+    energies = [window.energy_j.headline_j() for window in windows]
+    idle = next((window for window in windows if window.name == "idle_cold"), None)
+    idle_power_w = _power_w(idle)
+    net_j = []
+    for window, energy_j in zip(windows, energies, strict=True):
+        stated_j = _stated_net_j(window)
+        own_j = net_energy(energy_j, idle_power_w, window.duration_s)
+        net_j.append(own_j if stated_j is None else stated_j)
+    return {
+        "window": [window.name for window in windows],
+        "start_monotonic_s": [window.start_monotonic_s for window in windows],
+        "duration_s": [window.duration_s for window in windows],
+        "energy_j": energies,
+        "power_w": rounded([_power_w(window) for window in windows]),
+        "dram_energy_j": [window.energy_j.dram for window in windows],
+        "net_energy_j": rounded(net_j),
+    }
+
+
+def trace_columns(record: Record) -> Columns:
+    """Return the power of one run over time as columns; no row where none was recorded."""
+    trace = record.trace or Trace("", 0.0, [], None, None, None)
+    unknown = [None] * len(trace.time_s)
+    return {
+        "time_s": trace.time_s,
+        "cpu_power_w": trace.cpu_power_w or unknown,
+        "gpu_power_w": trace.gpu_power_w or unknown,
+        "dram_power_w": trace.dram_power_w or unknown,
+        "source": [trace.source] * len(trace.time_s),
+    }
+
+
+def _text(value: RuleValue) -> str:
+    return value if isinstance(value, str) else json.dumps(rounded(value), sort_keys=True)
+
+
+def attempt_rows(record: Record, attempt: int) -> list[Row]:
+    """Return one row per rule that an invalid attempt broke; one without a rule when none is said.
+
+    `attempt` is its number among the attempts at this run.
+    """
+    started = record.windows[0].start_wall if record.windows else None
+    own = cell_of(record) | {"attempt": attempt, "started": started}
+    broken = [
+        own | {"code": rule.code, "seen": _text(rule.seen), "limit": _text(rule.limit)}
+        for rule in record.validity.codes
+    ]
+    return broken or [own | {"code": None, "seen": _text(None), "limit": _text(None)}]

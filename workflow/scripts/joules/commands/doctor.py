@@ -1,0 +1,77 @@
+"""What this machine can do, and what is in the way of the configured study. Writes nothing.
+
+Every finding has a mark: `ok`, `note` (worth knowing; the study can start), `blocks`. With one that
+blocks, the exit status is 1.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from joules.commands import command_line, machine_findings, study_findings
+from joules.commands.findings import Finding, attempt
+from joules.core.reading import LoadedStudy, load_study
+from joules.machine import machine_state
+
+STYLES = {"ok": "green", "note": "yellow", "blocks": "bold red"}
+
+
+def examine(loaded: LoadedStudy) -> Iterator[Finding]:
+    """Yield every finding about this machine and the study, in the order of the report."""
+    study = loaded.study
+    yield from machine_findings.processor(study.settings)
+    models = [study_findings.model(loaded, name) for name in study.models]
+    states = [state for _, state in models if state is not None]
+    yield machine_findings.memory(states)
+    yield from machine_findings.disks(loaded, states)
+    yield from machine_findings.clocks(machine_state.observe())
+    yield machine_findings.virtual(machine_state.virtualisation())
+    yield machine_findings.background(study.limits)
+    own_settings = attempt("CodeCarbon", machine_findings.hidden_settings)
+    yield own_settings
+    if own_settings.mark == "ok":
+        yield machine_findings.energy(study.require_tier, study.carbon.country_iso_code)
+    yield from machine_findings.gpu(study.settings.gpu_layers)
+    yield attempt("sandbox", machine_findings.tight)
+    for name in study.runtimes:
+        yield from study_findings.runtime(loaded, name)
+    yield from (finding for finding, _ in models)
+
+
+def conclusion(name: str, findings: Sequence[Finding]) -> str:
+    """Return in a sentence whether the study of that name can start."""
+    blocking = list(dict.fromkeys(f.what for f in findings if f.mark == "blocks"))
+    if blocking:
+        return f"The study `{name}` cannot start here: {', '.join(blocking)}."
+    notes = sum(finding.mark == "note" for finding in findings)
+    return f"The study `{name}` can start here ({notes} notes)."
+
+
+def act(options: argparse.Namespace) -> int:
+    """Print the report; return 0 when the study could start, 1 when not."""
+    loaded = load_study(options.config or None)
+    study, screen = loaded.study, command_line.Screen()
+    named = [f"model {name}" for name in study.models]
+    named += [f"runtime {name}" for name in study.runtimes]
+    width = max(16, *map(len, named))
+    findings = []
+    for finding in examine(loaded):
+        findings.append(finding)
+        mark = Text(f"{finding.mark:<7}", style=STYLES[finding.mark])
+        screen.print(mark + Text(f"{finding.what:<{width}}  {finding.text}"))
+    screen.print(Text(conclusion(study.study, findings), style="bold"))
+    blocked = any(finding.mark == "blocks" for finding in findings)
+    return command_line.NOT_SO if blocked else command_line.DONE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Examine the machine for a study; see `command_line` for the exit status."""
+    command = command_line.Command("doctor", __doc__, "make doctor [CONFIG=FILE]")
+    command.add_study()
+    return command_line.run(command, arguments, act)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

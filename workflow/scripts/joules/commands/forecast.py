@@ -1,0 +1,286 @@
+"""What a study will take, before hours are spent: an expectation, never a measurement.
+
+Prints runs, hours, downloads, disk, energy, and the smallest difference that so many blocks can
+find. Any study file, any number of blocks; needs no lock and writes nothing.
+"""
+
+import argparse
+import itertools
+import math
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+from statsmodels.stats.power import TTestPower
+
+from joules.analyse.conventions import ALPHA, METRIC
+from joules.analyse.estimates import number_or_none
+from joules.analyse.pairs import paired_blocks
+from joules.analyse.power import POWER, power_facts, smallest_p
+from joules.commands import command_line, cost
+from joules.commands.cost import LIMIT, MIDDLE, Cell, Four
+from joules.commands.needs import (
+    bytes_with_unknown,
+    disk_needs,
+    disk_of,
+    model_states,
+    runtime_fetch_bytes,
+)
+from joules.core.errors import UserError
+from joules.core.plan import Run
+from joules.core.reading import LoadedStudy, load_study
+from joules.core.record import Record
+from joules.core.study import Study
+from joules.core.wording import NOTHING, percent, significant
+from joules.machine.download import for_people
+
+VARIATIONS = (0.01, 0.02, 0.03, 0.05)  # coefficients of variation of a block's ratio
+BLOCKS = (6, 8, 10, 15, 20, 30)
+LEAST_PAIRS = 3  # blocks of a pair from which on its own spread is taken
+
+
+def blocks_of(text: str, configured: int) -> int:
+    """Return the number of blocks that was asked for; the study's own for an empty text."""
+    if not text.strip():
+        return configured
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise UserError(
+            f"BLOCKS is {text!r}; expected a whole number of blocks, at least 1. "
+            "Give for example: make forecast BLOCKS=12"
+        )
+    return int(text)
+
+
+def family(study: Study) -> int:
+    """Return how many differences are tested together: pairs of runtimes times models."""
+    return math.comb(len(study.runtimes), 2) * len(study.models)
+
+
+def smallest_difference(
+    spread: float, blocks: int, tests: int
+) -> tuple[float | None, float | None]:
+    """Return the smallest differences that so many blocks find with power 0.9, as shares.
+
+    The first holds for a single test, the second for the strictest step of Holm's correction of
+    `tests` tests, alpha / tests (paired t test, as `power_facts`). None: no difference
+    can be found, because the smallest p that the sign-flip test can give is not below alpha.
+    """
+    ratio = power_facts(spread, blocks)["minimum_ratio"]
+    alone = None if ratio is None else ratio - 1
+    if smallest_p(blocks) >= ALPHA / max(1, tests):
+        return alone, None
+    effect = number_or_none(
+        lambda: TTestPower().solve_power(
+            nobs=blocks, alpha=ALPHA / max(1, tests), power=POWER, alternative="two-sided"
+        )
+    )
+    return alone, None if effect is None else math.expm1(effect * spread)
+
+
+def own_variation(records: Sequence[Record]) -> float | None:
+    """Return the pooled SD of log ratios of two runs of a block; None without enough blocks.
+
+    Pairs are those of the comparison: of two runtimes, and of a runtime and its null control.
+    """
+    rows = [
+        {
+            "model": record.model.name,
+            "runtime": record.runtime.name,
+            "kind": record.kind,
+            "block": record.repetition,
+            "session": record.session,
+            "valid": record.validity.valid,
+            METRIC: record.energy_j / max(1, record.generated_tokens),
+        }
+        for record in records
+        if record.kind in ("task", "control")
+    ]
+    runs = pd.DataFrame(rows)
+    variances = []
+    for model, own in runs.groupby("model") if rows else ():
+        names = sorted(set(own["runtime"]))
+        wanted = [(a, b, "task") for a, b in itertools.combinations(names, 2)]
+        wanted += [(name, name, "control") for name in names]
+        for a, b, kind in wanted:
+            pairs = paired_blocks(own, str(model), a, b, kind_b=kind)
+            if len(pairs.blocks) >= LEAST_PAIRS:
+                variances.append(float(np.var(np.log(pairs.a) - np.log(pairs.b), ddof=1)))
+    return math.sqrt(sum(variances) / len(variances)) if variances else None
+
+
+def hours(seconds: Four) -> str:
+    """Return hours as `43 (28 to 62)`, minutes where they are fewer than two hours."""
+    unit, name = (3600, "h") if seconds[MIDDLE] >= 7200 else (60, "minutes")
+    least, middle, most, _ = (significant(each / unit, 2) for each in seconds)
+    return f"{middle} {name} ({least} to {most})"
+
+
+def speeds(cells: Mapping[tuple[str, str], Cell]) -> str:
+    """Return how fast the cells generate, and whether that was seen or is assumed."""
+    told = []
+    for measured, label in ((True, "measured speed in warm-ups"), (False, "assumed")):
+        chosen = [cell for cell in cells.values() if cell.measured is measured]
+        if not chosen:
+            continue
+        fast = significant(max(1 / cell.token_s[0] for cell in chosen), 2)
+        slow = significant(min(1 / cell.token_s[2] for cell in chosen), 2)
+        low, high = min(c.tokens[0] for c in chosen), max(c.tokens[2] for c in chosen)
+        why = "" if measured else ", from the size of the files and the bandwidth of memory"
+        told.append(
+            f"{label}{why}: {slow} to {fast} tokens/s, {low:.0f} to {high:.0f} tokens per answer "
+            f"({len(chosen)} of {len(cells)} cells)"
+        )
+    return "; ".join(told)
+
+
+def differences(study: Study, blocks: int, own: float | None) -> list[str]:
+    """Return in sentences what so many blocks can show."""
+    tests = family(study)
+    if not tests:
+        return ["one runtime alone: nothing is compared"]
+    level = ALPHA / tests
+    lines = [
+        f"{tests} differences are tested together, so the smallest p must be below {level:.3g}; "
+        f"{blocks} blocks can give {smallest_p(blocks):.2g}"
+    ]
+    if smallest_p(blocks) >= level:
+        least = next(n for n in range(1, 64) if smallest_p(n) < level)
+        lines.append(f"so no difference can be shown, however large: {least} blocks are the least")
+    for spread in spreads_of(own):
+        alone, strict = smallest_difference(spread, blocks, tests)
+        seen = ", as in this study's earlier records" if spread == own else ""
+        lines.append(
+            f"{share(strict)} with a coefficient of variation of {percent(spread)}{seen} "
+            f"({share(alone)} if it were tested alone)"
+        )
+    return lines
+
+
+def spreads_of(own: float | None) -> list[float]:
+    """Return the coefficients of variation that are looked at, the study's own one last."""
+    return [*VARIATIONS, *([] if own is None else [own])]
+
+
+def share(value: float | None) -> str:
+    """Return a difference in percent, or `none`."""
+    return NOTHING if value is None else f"{value * 100:.1f} %"
+
+
+def table(
+    loaded: LoadedStudy, cells: Mapping[tuple[str, str], Cell], own: float | None, now: int
+) -> Table:
+    """Return the table of other numbers of blocks: hours, and the smallest difference of each."""
+    tests, spreads = family(loaded.study), spreads_of(own)
+    rows = Table(box=None, pad_edge=False, title_justify="left")
+    for name in ("blocks", "runs", "hours", "smallest p"):
+        rows.add_column(name, justify="right")
+    for spread in spreads:
+        rows.add_column(f"CV {percent(spread)}", justify="right")
+    for blocks in sorted({*BLOCKS, now}):
+        runs = loaded.runs(blocks)
+        seconds = cost.total_s(loaded.study, cells, runs)
+        found = [share(smallest_difference(each, blocks, tests)[1]) for each in spreads]
+        taken = f"{seconds[MIDDLE] / 3600:.1f}"
+        rows.add_row(str(blocks), str(len(runs)), taken, f"{smallest_p(blocks):.2g}", *found)
+    return rows
+
+
+def counted(runs: Sequence[Run]) -> str:
+    """Return how many runs there are of each kind, in words."""
+    kinds = Counter(run.kind for run in runs)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or NOTHING
+
+
+def report(
+    loaded: LoadedStudy,
+    blocks: int,
+    cells: Mapping[tuple[str, str], Cell],
+    records: Sequence[Record],
+) -> list[tuple[str, str]]:
+    """Return the lines of the forecast: what, and the text."""
+    study = loaded.study
+    runs = loaded.runs(blocks)
+    left = [run for run in runs if not loaded.record(run).exists()]
+    whole, rest = (cost.total_s(study, cells, each) for each in (runs, left))
+    states = model_states(loaded)
+    unknown = sum(state.fetch_bytes is None for state in states)
+    watts, basis = cost.power_of(records, study.settings.gpu_layers)
+    kwh = [power * seconds / 3.6e6 for power, seconds in zip(watts, whole, strict=False)]
+    fetch = bytes_with_unknown([state.fetch_bytes for state in states])
+    releases = runtime_fetch_bytes(loaded)
+    needs = disk_needs(loaded, states)
+    of_records = {"of records": cost.record_bytes(study, cells, left)}
+    here, there = disk_of(loaded.root), disk_of(loaded.results)
+    if here.number == there.number:
+        disks = [in_parts(needs | of_records)]
+    else:
+        disks = [
+            f"{in_parts(needs)}, on the disk of {here.folder}",
+            f"{in_parts(of_records)}, on the disk of {there.folder}",
+        ]
+    lines = [
+        ("runs", f"{len(runs)} in {blocks} blocks: {counted(runs)}"),
+        ("", f"{len(left)} of them are still to be measured"),
+        ("speed", speeds(cells)),
+        (
+            "time",
+            f"{hours(whole)} for all runs; "
+            + (f"{hours(rest)} still to come" if left else "none is left"),
+        ),
+        (
+            "",
+            f"at most {significant(whole[LIMIT] / 3600, 2)} h, if every answer ran to "
+            f"{max(map(loaded.max_tokens, study.models))} tokens and nothing settled; "
+            "invalid runs, which are repeated, come on top, and so do downloads",
+        ),
+        (
+            "fetch",
+            f"{for_people(fetch)} of models"
+            + (f"; {unknown} of unknown size count as the largest" if unknown else "")
+            + (f"; {for_people(releases)} of runtimes" if releases else ""),
+        ),
+        *zip(("disk", ""), filter(None, disks), strict=False),
+        (
+            "energy",
+            f"{significant(kwh[1], 2)} kWh expected for all runs ({significant(kwh[0], 2)} to "
+            f"{significant(kwh[2], 2)}), without memory, screen and power supply; basis: {basis}",
+        ),
+    ]
+    found = differences(study, blocks, own_variation(records))
+    return lines + [("smallest difference" if i == 0 else "", t) for i, t in enumerate(found)]
+
+
+def in_parts(needs: Mapping[str, int]) -> str:
+    """Return bytes with what they are for, as `4.00 GB of models, 0.50 GB to stay free`."""
+    return ", ".join(f"{for_people(count)} {what}" for what, count in needs.items() if count)
+
+
+def act(options: argparse.Namespace) -> int:
+    """Print the forecast of a study."""
+    loaded = load_study(options.config or None)
+    study, screen = loaded.study, command_line.Screen()
+    blocks = blocks_of(options.blocks, study.blocks)
+    cells, records = cost.cells_of(loaded), cost.earlier_records(loaded)
+    screen.print(Text(f"The study `{study.study}`, expected and not measured:", style="bold"))
+    for what, text in report(loaded, blocks, cells, records):
+        screen.print(Text(f"{what:<20} {text}"))
+    if family(study):
+        screen.print(Text("\nSmallest difference found with power 0.9", "bold"))
+        screen.print(table(loaded, cells, own_variation(records), blocks))
+    return command_line.DONE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Forecast a study; see `command_line` for the exit status."""
+    command = command_line.Command("forecast", __doc__, "make forecast [CONFIG=FILE] [BLOCKS=N]")
+    command.add_study()
+    command.add_argument("--blocks", default="", help="another number of blocks than the study's")
+    return command_line.run(command, arguments, act)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

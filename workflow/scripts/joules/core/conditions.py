@@ -1,0 +1,228 @@
+"""The conditions that a study measures under: settings, windows, settle rule and limits.
+
+Each key has its type, default, limits and meaning here and nowhere else. The defaults are strict.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class AskedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every runtime must hold equal, as the study asks for it."""
+
+    context_length: Annotated[
+        int,
+        Meta(
+            ge=16,
+            description="Tokens of prompt and answer together. A prompt that does not fit is "
+            "refused, never cut.",
+        ),
+    ] = 4096
+    threads: Annotated[
+        Literal["auto"] | Count,
+        Meta(
+            description="Threads of the runtime. `auto`: the physical cores that this process may "
+            "use, less one, at least one. A runtime on all cores starves itself and the meter."
+        ),
+    ] = "auto"
+    batch_size: Annotated[
+        Count, Meta(description="Largest number of prompt tokens handed over at once.")
+    ] = 512
+    micro_batch_size: Annotated[
+        Count, Meta(description="Largest number of prompt tokens computed at once.")
+    ] = 512
+    flash_attention: Annotated[
+        bool,
+        Meta(description="The fused attention kernel. It changes rounding, and with it texts."),
+    ] = False
+    gpu_layers: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Layers computed on the GPU; 0 is the CPU alone. llama-cpp-python must "
+            "then be built for the GPU: `CMAKE_ARGS=-DGGML_CUDA=on make all`.",
+        ),
+    ] = 0
+    seed: Annotated[
+        Count,
+        Meta(
+            description="Sent to the sampler. Decoding is greedy, so it changes nothing; it must "
+            "not be 0, which means random to some runtimes."
+        ),
+    ] = 1
+    max_tokens: Annotated[
+        Literal["catalogue"] | Count,
+        Meta(
+            description="Answers end here at the latest. `catalogue`: at the limit of the model's "
+            "prompt style in `models.yaml`."
+        ),
+    ] = "catalogue"
+
+
+class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Lengths in seconds of the windows around the tasks."""
+
+    preflight_s: Annotated[
+        Positive, Meta(description="Seconds for which the machine is watched before a run.")
+    ] = 10.0
+    idle_s: Annotated[
+        Positive,
+        Meta(
+            description="Seconds of each idle window: before the model is loaded, after it is "
+            "loaded, after the tasks."
+        ),
+    ] = 30.0
+    rest_s: Annotated[NotNegative, Meta(description="Seconds of rest after a run, at least.")] = (
+        60.0
+    )
+    rest_margin_c: Annotated[
+        NotNegative,
+        Meta(
+            description="Where there is a sensor, the rest lasts until the processor is within so "
+            "many °C of its temperature before the run."
+        ),
+    ] = 2.0
+    rest_cap_s: Annotated[
+        NotNegative,
+        Meta(
+            description="The rest ends after so many seconds, or after `windows.rest_s` where that "
+            "is longer, however warm the processor is."
+        ),
+    ] = 300.0
+
+
+class SettleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Prompts of our own before the measured ones, until the time per token is steady."""
+
+    limit: Annotated[
+        Positive,
+        Meta(
+            description="Before the measured prompts, prompts of our own "
+            "(`data/warm_up_prompts.jsonl`) are answered until the time per token is steady: until "
+            "the coefficient of variation over the last four is below this."
+        ),
+    ] = 0.02
+    seconds: Annotated[NotNegative, Meta(description="Settling takes at least this long.")] = 60.0
+    cap_s: Annotated[
+        Positive,
+        Meta(description="Settling ends here; a run that is not steady by then is flagged."),
+    ] = 600.0
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What makes a run invalid: fixed in advance, blind to energy."""
+
+    attempts: Annotated[
+        Count,
+        Meta(
+            description="Attempts per run. Invalid ones are kept beside the record; when all are "
+            "invalid, the workflow stops."
+        ),
+    ] = 3
+    flag_only: Annotated[
+        bool,
+        Meta(
+            description="`true` keeps a run that broke a rule and flags it. The demonstration must "
+            "end on a busy machine; a real study has `false`."
+        ),
+    ] = False
+    cpu_busy: Annotated[
+        Share, Meta(description="Share of the machine that may be busy during the preflight.")
+    ] = 0.05
+    foreign_cpu: Annotated[
+        Share, Meta(description="Share of the machine that others may use during the tasks.")
+    ] = 0.02
+    wait_s: Annotated[
+        NotNegative,
+        Meta(
+            description="A machine that is busy before a run is watched again, for so long at "
+            "most, before the run starts and is judged."
+        ),
+    ] = 600.0
+    steal: Annotated[
+        Share,
+        Meta(
+            description="Share of the machine that its host may take during the tasks (virtual "
+            "machines)."
+        ),
+    ] = 0.01
+    swap_bytes: Annotated[
+        int, Meta(ge=0, description="Bytes that may move to or from swap during a run.")
+    ] = 0
+    clock_jump_s: Annotated[
+        NotNegative,
+        Meta(
+            description="Wall clock against monotonic clock over a run. A machine that was "
+            "suspended shows here."
+        ),
+    ] = 1.0
+    sampling_gap_s: Annotated[
+        Positive,
+        Meta(
+            description="Longest time without a reading of the meters, which is due every second."
+        ),
+    ] = 5.0
+    bracket_s: Annotated[
+        Positive,
+        Meta(
+            description="Longest time between either end of a window or task and the tracker's "
+            "reading there."
+        ),
+    ] = 0.1
+    wrap_share: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Longest task, or time between readings, as a share of the time in which a "
+            "counter wraps.",
+        ),
+    ] = 0.8
+    cross_check: Annotated[
+        Positive,
+        Meta(
+            description="CodeCarbon's energy of the tasks window against that of the own reader of "
+            "the counters, for each component that both read."
+        ),
+    ] = 0.01
+    conservation: Annotated[
+        Positive,
+        Meta(
+            description="Tasks and gaps, each measured by itself, against the whole window. Stated "
+            "and not judged where energy is modelled: a model of the load does not conserve energy "
+            "over milliseconds."
+        ),
+    ] = 0.01
+    load_during_tasks_s: Annotated[
+        NotNegative,
+        Meta(description="Seconds in which a runtime may load weights while it answers."),
+    ] = 0.1
+    prompt_cache_ratio: Annotated[
+        float,
+        Meta(
+            ge=1,
+            description="How much faster than the fastest prompt before the tasks a prompt may be "
+            "read. A prefix that was computed before is not read, and shows as many times faster.",
+        ),
+    ] = 3.0
+    token_mismatch: Annotated[
+        Share,
+        Meta(
+            description="Share of answers whose token count differs by more than three when their "
+            "text is read again."
+        ),
+    ] = 0.05
+    largest_power_w: Annotated[
+        Positive,
+        Meta(
+            description="A counter that steps back further than this power allows was reset and "
+            "did not wrap."
+        ),
+    ] = 5000.0

@@ -1,0 +1,102 @@
+"""What a runtime is asked and what it answers: settings, model, prompt, completion.
+
+Standard library only: workers of runtimes import this with a Python that has nothing else of ours.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from joules.core.errors import UserError
+
+# Foreign data: what a user gives to one runtime and what a runtime says of itself. Keys differ.
+Options = Mapping[str, Any]
+Facts = dict[str, Any]
+
+Scalar = bool | int | float | str | None
+SettingsInForce = dict[str, Scalar | list[int]]  # by the names of `Settings`
+FinishReason = Literal["eos", "limit", "aborted_by_runtime"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What every runtime must hold equal. Each module translates it and drops nothing silently.
+
+    Attributes:
+        context_length: tokens of prompt and answer together.
+        threads: worker threads of the runtime, for prefill and decode.
+        batch_size: largest number of prompt tokens handed over at once.
+        micro_batch_size: largest number of prompt tokens computed at once.
+        flash_attention: whether the fused attention kernel is used; it changes rounding.
+        gpu_layers: layers computed on the GPU; 0 is the CPU alone.
+        seed: of the sampler; without effect at temperature 0, sent all the same.
+        temperature: 0, greedy decoding.
+        max_tokens: answers end here at the latest.
+        ignore_eos: decode exactly `max_tokens` tokens (kind `fixed`).
+        prompt_cache: False: no answer may reuse the computed prefix of an earlier prompt.
+
+    Raises UserError for another temperature than 0: runtimes sample differently, so nothing but
+    greedy decoding can be compared.
+    """
+
+    context_length: int
+    threads: int
+    batch_size: int
+    micro_batch_size: int
+    flash_attention: bool
+    gpu_layers: int
+    seed: int
+    max_tokens: int
+    temperature: float = 0.0
+    ignore_eos: bool = False
+    prompt_cache: bool = False
+
+    def __post_init__(self) -> None:
+        if self.temperature != 0:
+            raise UserError(
+                f"The temperature is {self.temperature}; expected 0, greedy decoding: runtimes "
+                "sample differently. Set `settings.temperature` to 0 or take it out."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model file on disk. `sha256` is that of the file, already checked."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """A literal prompt, sent raw, and its token ids by the model file's own tokenizer."""
+
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """One answer.
+
+    Attributes:
+        text: as generated, not cut.
+        prompt_tokens: as the runtime counted them, beginning-of-text token included.
+        generated_tokens: tokens sampled, end-of-text token included.
+        prefill_s: from sending the prompt to the first token, in seconds; None where not known.
+        decode_s: from the first token to the last, in seconds.
+        finish_reason: why it ended: at the end of text, at the limit, or broken off.
+        load_s: spent on loading weights while answering, in seconds; None where not reported.
+        counts_known: False when the runtime reported no counts; the harness then counts the text.
+    """
+
+    text: str
+    prompt_tokens: int
+    generated_tokens: int
+    prefill_s: float | None
+    decode_s: float
+    finish_reason: FinishReason
+    counts_known: bool = True
+    load_s: float | None = None

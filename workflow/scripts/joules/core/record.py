@@ -1,0 +1,297 @@
+"""The record of one run, as it is stored: energies in joule, times in second, power in watt.
+
+Descriptions and limits here are those of workflow/schemas/record.schema.yaml, which is generated.
+Fields that records of schema 1 lack have a default; what is written today holds every field.
+"""
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, field
+
+from joules.core.inference import Facts, FinishReason, Scalar, Settings
+from joules.core.machine_facts import Environment, Instrument
+from joules.core.values import RunKind, Sha256, Stored
+
+SCHEMA: Final = 2
+
+WindowName = Literal["idle_cold", "load", "idle_resident", "settle", "tasks", "idle_after"]
+
+
+class Energy(Stored, frozen=True):
+    """Joule per component; a component that the machine does not have is null."""
+
+    cpu: Annotated[
+        float | None,
+        Meta(description="Processor packages, by the instrument named in `instrument`."),
+    ]
+    gpu: Annotated[float | None, Meta(description="All GPUs together.")]
+    dram: Annotated[
+        float | None,
+        Meta(description="Memory, by the own counter reader; never a constant power."),
+    ]
+
+    def headline_j(self) -> float:
+        """Return CPU plus GPU energy in joule: the headline. DRAM has a column of its own."""
+        return (self.cpu or 0.0) + (self.gpu or 0.0)
+
+
+class Window(Stored, frozen=True, kw_only=True):
+    """An interval with its own energy, and a tracker object of its own."""
+
+    name: Annotated[WindowName, Meta(description="What the machine did.")]
+    start_monotonic_s: Annotated[float, Meta(description="Monotonic clock.")]
+    start_wall: Annotated[str, Meta(description="UTC, ISO 8601.")]
+    duration_s: Annotated[float, Meta(description="Monotonic.")]
+    energy_j: Annotated[Energy, Meta(description="By CodeCarbon.")]
+    energy_own_j: Annotated[
+        Energy,
+        Meta(description="By the own counter reader; null where there is no counter."),
+    ]
+    net_energy_j: Annotated[
+        Energy | None,
+        Meta(
+            description="Version 2. energy_j less the power of the same run's idle_cold window "
+            "times duration_s."
+        ),
+    ] = None
+
+
+class Task(Stored, frozen=True, kw_only=True):
+    """One problem and its answer."""
+
+    task_id: Annotated[str, Meta(description="For example HumanEval/0.")]
+    prompt_token_ids_sha256: Annotated[str, Meta(description="Of the prompt's token ids.")] = field(
+        name="prompt_sha256"
+    )
+    prompt_tokens: Annotated[int, Meta(description="As the runtime reported.")]
+    generated_tokens: Annotated[int, Meta(description="Tokens sampled, end of text included.")]
+    retokenised_tokens: Annotated[
+        int | None, Meta(description="Tokens of the text when read again; a check.")
+    ]
+    retokenised_ids: Annotated[
+        list[int] | None,
+        Meta(
+            description="Version 2. Their ids, in repetition 1 only: answers are greedy. They show "
+            "at which token two runtimes part."
+        ),
+    ] = None
+    start_s: Annotated[
+        float | None, Meta(description="Version 2. From the start of the tasks window.")
+    ] = None
+    prefill_s: Annotated[float | None, Meta(description="To the first token.")]
+    decode_s: Annotated[float, Meta(description="From the first token to the last.")]
+    duration_s: Annotated[float, Meta(description="Of the task's window.")]
+    energy_j: Annotated[Energy, Meta(description="By the task tracker.")]
+    prefill_energy_j: Annotated[
+        float | None,
+        Meta(
+            description="Version 2. CPU plus GPU, to the first token, by the own counters between "
+            "their readings; null without counters and for a prefill of less than two reading "
+            "intervals."
+        ),
+    ] = None
+    finish_reason: Annotated[FinishReason, Meta(description="Why the answer ended.")]
+    completion: Annotated[str, Meta(description="As generated, not cut.")]
+
+
+class Gaps(Stored, frozen=True):
+    """The tasks window less its tasks: flush prompts and bookkeeping."""
+
+    duration_s: Annotated[float, Meta(description="Seconds outside tasks.")]
+    energy_j: Annotated[float, Meta(description="Energy outside tasks.")]
+    share: Annotated[float, Meta(description="Of the window's energy.")]
+    conservation: Annotated[
+        float | None, Meta(description="Version 2. Tasks and gaps over the window, less 1.")
+    ] = None
+
+
+class Settle(Stored, frozen=True):
+    """Prompts of our own until the time per token is steady."""
+
+    settled: Annotated[bool, Meta(description="Whether it became steady before the cap.")]
+    prompts: Annotated[int, Meta(description="Prompts answered.")]
+    cv: Annotated[
+        float | None, Meta(description="Coefficient of variation of s/token over the last four.")
+    ]
+    limit: Annotated[float, Meta(description="Largest cv that counts as steady.")]
+    prefill_tokens_per_s: Annotated[
+        float | None,
+        Meta(
+            description="Version 2. Of the prompt that was read fastest; null where all were too "
+            "short to tell."
+        ),
+    ] = None
+
+
+class Trace(Stored, frozen=True):
+    """Mean power between the readings that the trackers take once a second."""
+
+    source: Annotated[str, Meta(description="Who read.")]
+    interval_s: Annotated[float, Meta(description="Time between readings.")]
+    time_s: Annotated[
+        list[float],
+        Meta(description="End of each interval, from the start of the first window."),
+    ]
+    cpu_power_w: Annotated[list[float] | None, Meta(description="Per interval.")]
+    gpu_power_w: Annotated[
+        list[float] | None, Meta(description="Per interval; null without a GPU.")
+    ]
+    dram_power_w: Annotated[
+        list[float] | None, Meta(description="Per interval; null without a counter.")
+    ]
+
+
+RuleValue = Scalar | list[str]
+
+
+class BrokenRule(Stored, frozen=True):
+    """A rule that the run broke."""
+
+    code: Annotated[str, Meta(description="What was broken.")]
+    seen: Annotated[RuleValue, Meta(description="What was seen.")]
+    limit: Annotated[RuleValue, Meta(description="What is allowed.")]
+    invalidates: Annotated[
+        bool, Meta(description="Whether the run counts as invalid, or is only flagged.")
+    ]
+
+
+class CheckedRule(Stored, frozen=True):
+    """A rule that was looked at, broken or not."""
+
+    code: Annotated[str, Meta(description="The rule.")]
+    seen: Annotated[RuleValue, Meta(description="What was seen.")]
+    limit: Annotated[
+        RuleValue,
+        Meta(
+            description="What is allowed; null where the rule does not apply on this machine.",
+        ),
+    ]
+
+
+class Validity(Stored, frozen=True):
+    """Rules fixed in advance and blind to energy."""
+
+    valid: Annotated[bool, Meta(description="False when a code that invalidates fired.")]
+    codes: Annotated[list[BrokenRule], Meta(description="The rules that the run broke.")]
+    checks: Annotated[
+        list[CheckedRule],
+        Meta(description="Version 2. Every rule that was looked at, broken or not."),
+    ] = field(default_factory=list)
+
+
+class ModelFacts(Stored, frozen=True):
+    """The model file."""
+
+    name: Annotated[str, Meta(description="Its name in config/models.yaml.")]
+    sha256: Annotated[Sha256, Meta(description="Of the file that was measured.")]
+    parameters: Annotated[int, Meta(description="Number of weights.")]
+    quantization: Annotated[str, Meta(description="File type as the GGUF states it.")]
+
+
+class RuntimeFacts(Stored, frozen=True):
+    """The runtime and what it is made of."""
+
+    name: Annotated[str, Meta(description="Its module in joules/runtimes.")]
+    label: Annotated[str, Meta(description="Its name as the article prints it.")]
+    facts: Annotated[
+        Facts, Meta(description="Versions, commits, hashes and build facts; keys differ.")
+    ]
+    cannot_hold: Annotated[list[str], Meta(description="Settings that it cannot honour.")]
+
+
+class Position(Stored, frozen=True):
+    """Place in the order of the whole study, from 1."""
+
+    planned: Annotated[int, Meta(ge=1, description="By the schedule.")]
+    actual: Annotated[int, Meta(ge=1, description="Counted at the start of the run.")]
+
+
+class Record(Stored, frozen=True, kw_only=True):
+    """One run: one (model, runtime) cell in one block, the experimental unit.
+
+    Energies in joule, times in second, power in watt. Written whole or not at all, once, by rule
+    `measure`.
+    """
+
+    schema: Annotated[
+        Literal[1, 2],
+        Meta(
+            description="Version of this contract. Records of version 1 lack the properties that "
+            "name version 2."
+        ),
+    ]
+    study: Annotated[str, Meta(description="The configuration's name.")]
+    campaign: Annotated[str, Meta(description="The name of this execution of the study.")]
+    model: Annotated[ModelFacts, Meta(description="The model file.")]
+    runtime: Annotated[RuntimeFacts, Meta(description="The runtime and what it is made of.")]
+    kind: Annotated[RunKind, Meta(description="What the run is for.")]
+    repetition: Annotated[int, Meta(ge=1, description="The block's number.")]
+    position: Annotated[
+        Position, Meta(description="Place in the order of the whole study, from 1.")
+    ]
+    session: Annotated[
+        str,
+        Meta(
+            description="Boot id and start of the workflow run; only runs of one session are "
+            "paired."
+        ),
+    ]
+    attempts: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Attempts at this run, this one included; the invalid ones lie beside it.",
+        ),
+    ]
+    protocol: Annotated[
+        str,
+        Meta(
+            description="How prompts were made and cut; records of different protocols are never "
+            "compared."
+        ),
+    ]
+    settings: Annotated[Settings, Meta(description="The settings asked for.")]
+    settings_in_force: Annotated[
+        dict[str, Scalar | list[int]],
+        Meta(description="Of those, what the runtime shows; the rest is unobservable."),
+    ]
+    instrument: Annotated[Instrument, Meta(description="What the energy figures come from.")]
+    environment: Annotated[Environment, Meta(description="The machine, before and after.")]
+    windows: Annotated[
+        list[Window],
+        Meta(description="In the order of time. Each has a tracker object of its own."),
+    ]
+    tasks: Annotated[list[Task], Meta(description="One per problem, in the order answered.")]
+    gaps: Annotated[
+        Gaps, Meta(description="The tasks window less its tasks: flush prompts and bookkeeping.")
+    ]
+    settle: Annotated[
+        Settle, Meta(description="Prompts of our own until the time per token is steady.")
+    ]
+    cross_check: Annotated[
+        dict[str, float],
+        Meta(
+            description="Version 2. Per component that both read: CodeCarbon's energy of the tasks "
+            "window over that of the own reader, less 1."
+        ),
+    ] = field(default_factory=dict)
+    trace: Annotated[
+        Trace | None,
+        Meta(
+            description="Version 2. Mean power between the readings that the trackers take once a "
+            "second."
+        ),
+    ] = None
+    energy_j: Annotated[
+        float,
+        Meta(
+            description="Headline: CPU plus GPU energy of the tasks window, gaps included, gross."
+        ),
+    ]
+    generated_tokens: Annotated[int, Meta(description="Sum over tasks.")]
+    prompt_tokens: Annotated[int, Meta(description="Sum over tasks.")]
+    validity: Annotated[Validity, Meta(description="Rules fixed in advance and blind to energy.")]
+
+
+# An invalid attempt is kept beside its run's record, and is one itself.
+Attempt = Record

@@ -1,0 +1,271 @@
+"""The configuration of a study: its keys with their types, defaults, limits and meaning, once.
+
+A study's file stands on these defaults alone, which are the strict ones. The schema and the tables
+of config/README.md follow from here.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from joules.core.conditions import (
+    AskedSettings,
+    Count,
+    Limits,
+    Positive,
+    SettleRule,
+    Windows,
+)
+from joules.core.errors import UserError
+from joules.core.inference import Options
+from joules.core.keys import EXPLAINED, Schema, converted, schema_of
+from joules.core.values import RunKind, Tier
+
+PART = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+"  # of a path below results/: neither `.` nor `..`
+END = r"$(?!\n)"  # Python's `$` alone matches before a newline, too
+NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
+FORM = "letters, digits, `.`, `_` and `-`"
+StudyName = Annotated[
+    str,
+    Meta(
+        pattern=f"^{PART}(?:/{PART})*{END}",
+        title=f"names of {FORM}, with `/` between them, none of them `.` or `..`",
+    ),
+]
+CampaignName = Annotated[
+    str, Meta(pattern=f"^(?:{NAME})?{END}", title=f"nothing, or a name of {FORM}")
+]
+ModelName = Annotated[str, Meta(pattern=f"^{NAME}{END}", title=f"a name of {FORM}")]
+RuntimeName = Annotated[
+    str, Meta(pattern=f"^[a-z0-9_]+{END}", title="a name of small letters, digits and `_`")
+]
+UNIQUE = {"uniqueItems": True}
+
+
+class Measurements(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where records and grades come from."""
+
+    source: Annotated[
+        Literal["measure", "archive"],
+        Meta(
+            description="`measure`: records are made here. `archive`: they come from "
+            "`data/measurements/<campaign>/`, and the rest of the configuration is the one that "
+            "lies there. `make review` sets it."
+        ),
+    ] = "measure"
+    campaign: Annotated[
+        CampaignName,
+        Meta(
+            description="Name of this execution of the study on one machine, or of the archive. "
+            "Empty: the study's name."
+        ),
+    ] = ""
+
+
+class Carbon(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """For gCO2e, which is derived and never measured."""
+
+    country_iso_code: Annotated[
+        str,
+        Meta(
+            pattern=f"^[A-Z]{{3}}{END}",
+            title="three capital letters",
+            description="Three letters; given to CodeCarbon.",
+        ),
+    ] = "NLD"
+    grams_per_kwh: Annotated[
+        Positive, Meta(description="Intensity of the electricity, in g CO2e per kWh.")
+    ] = 267.6
+    source: Annotated[
+        str,
+        Meta(
+            description="Where that number is from: a citation key of `paper/references.bib`. The "
+            "default is the Netherlands in 2023; put your own grid here."
+        ),
+    ] = "ember2024"
+
+
+class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The configuration of one study."""
+
+    study: Annotated[
+        StudyName,
+        Meta(
+            description="Name of the study: letters, digits, `.`, `_`, `-`, and `/` between them. "
+            "Its results lie in `results/<study>/`."
+        ),
+    ]
+    demonstration: Annotated[
+        bool,
+        Meta(
+            description="`true` prints on the article's first page and in every caption that this "
+            "is the demonstration study."
+        ),
+    ] = False
+    measurements: Annotated[
+        Measurements, Meta(description="Where records and grades come from.")
+    ] = Measurements()
+    models: Annotated[
+        tuple[ModelName, ...],
+        Meta(min_length=1, description="Names of `models.yaml`.", extra_json_schema=UNIQUE),
+    ]
+    runtimes: Annotated[
+        tuple[RuntimeName, ...],
+        Meta(
+            min_length=1,
+            description="Names of the modules in `workflow/scripts/joules/runtimes/`. The first "
+            "one is the null control: it is measured twice per block, and the difference between "
+            "its two runs is what chance and drift alone produce.",
+            extra_json_schema=UNIQUE,
+        ),
+    ]
+    kinds: Annotated[
+        tuple[RunKind, ...],
+        Meta(min_length=1, description="What is measured: see below.", extra_json_schema=UNIQUE),
+    ] = ("task", "control")
+    blocks: Annotated[
+        Count,
+        Meta(
+            description="A block is one run of every model on every runtime, in random order. "
+            "Blocks are the sample size. Five can show no difference (the smallest possible "
+            "p-value is 0.0625); a real study has at least 8. May be raised later. `make forecast "
+            "BLOCKS=…` says what a number of blocks takes and can show."
+        ),
+    ] = 10
+    seed: Annotated[
+        int, Meta(description="Of the order of runs and of the subset of problems.")
+    ] = 1
+    problems: Annotated[
+        Literal["all"] | Annotated[int, Meta(ge=1, le=164)],
+        Meta(
+            description="`all`, or the size of a seeded subset of HumanEval's 164 problems, the "
+            "same in every run. It is drawn evenly over the prompt lengths. With slow models take "
+            "20 to 40, and spend the time on blocks."
+        ),
+    ] = "all"
+    settings: Annotated[AskedSettings, Meta(description="Held equal for every runtime.")] = (
+        AskedSettings()
+    )
+    require: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names of settings that every runtime must be able to hold. A runtime that "
+            "cannot is refused by name; without this the article's table of settings shows the "
+            "difference."
+        ),
+    ] = ()
+    require_tier: Annotated[
+        Tier,
+        Meta(
+            description="Lowest energy tier to measure with: `estimated`, `sampled` or `measured`. "
+            "A machine below it is refused, with the reason and the remedy."
+        ),
+    ] = "measured"
+    windows: Annotated[Windows, Meta(description="Lengths in seconds.")] = Windows()
+    settle: Annotated[
+        SettleRule, Meta(description="Prompts of our own before the measured ones.")
+    ] = SettleRule()
+    limits: Annotated[Limits, Meta(description="What makes a run invalid, fixed in advance.")] = (
+        Limits()
+    )
+    carbon: Annotated[
+        Carbon, Meta(description="For gCO2e, which is derived and never measured.")
+    ] = Carbon()
+    trust_on_first_use: Annotated[
+        bool,
+        Meta(
+            description="`true`: a model whose catalogue entry has no `sha256` is fetched, and "
+            "what came is pinned in `resources/models.lock.json`. `false`: it is refused."
+        ),
+    ] = False
+    mixed_instruments: Annotated[
+        Literal["refuse", "state"],
+        Meta(
+            description="`refuse`: records made by different versions of the measuring code are "
+            "not analysed together. `state`: they are, and the article says so."
+        ),
+    ] = "refuse"
+    runtime_options: Annotated[
+        dict[str, Options],
+        Meta(
+            description="Options of runtimes, by their names, laid over those of "
+            "`runtime_options.yaml`.",
+            extra_json_schema={
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["version"],
+                    "properties": {
+                        "version": {"type": "string", "description": "The pinned version."}
+                    },
+                }
+            },
+        ),
+    ] = {}
+
+    def __post_init__(self) -> None:
+        for name in ("models", "runtimes", "kinds"):
+            chosen = getattr(self, name)
+            twice = sorted({each for each in chosen if chosen.count(each) > 1})
+            if twice:
+                raise ValueError(f"`{name}` names {', '.join(twice)} twice. Name each once.")
+        for runtime, options in self.runtime_options.items():
+            if not isinstance(options.get("version"), str):
+                raise ValueError(
+                    f"`runtime_options.{runtime}.version` is {options.get('version')!r}. Expected "
+                    "the version as a text. Put it into quotes, or add it."
+                )
+
+    @property
+    def campaign(self) -> str:
+        """The name of this execution of the study, or of the archive."""
+        return self.measurements.campaign or self.study
+
+    @property
+    def archived(self) -> bool:
+        """Whether records and grades come from an archived campaign."""
+        return self.measurements.source == "archive"
+
+
+def merged(below: object, above: object) -> object:
+    """Return `above` laid over `below`: mappings are merged, all else is replaced, lists too."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
+
+
+def study_from(
+    config: Mapping[str, object],
+    runtime_options: Mapping[str, object],
+    named: str = "The configuration",
+) -> Study:
+    """Return the study that a plain configuration describes.
+
+    `runtime_options` lie under those of the configuration: the pinned ones of
+    config/runtime_options.yaml, or none for an archived configuration, which holds its own. `named`
+    is what errors call the configuration. Raises UserError for a key that is not known, missing, or
+    has a value that is not allowed.
+    """
+    needed = [key for key in ("study", "models", "runtimes") if key not in config]
+    if needed:
+        raise UserError(
+            f"{named} has no {' and no '.join(f'`{key}`' for key in needed)}. A configuration "
+            "stands on the defaults alone and needs `study`, a name of its own, `models` and "
+            f"`runtimes`. Add what is missing. {EXPLAINED}"
+        )
+    options = merged(runtime_options, config.get("runtime_options", {}))
+    return converted({**config, "runtime_options": options}, Study, named)
+
+
+def archived_configuration(study: Study) -> Options:
+    """Return the configuration as an archive keeps it, to be read again by `study_from`.
+
+    The campaign is the archive's name, so that it is not repeated inside.
+    """
+    return {**msgspec.to_builtins(study), "measurements": {"source": "measure", "campaign": ""}}
+
+
+def configuration_schema() -> Schema:
+    """Return the JSON schema of a study's configuration."""
+    return schema_of(Study, "The configuration of one study")

@@ -1,0 +1,19 @@
+"""What the types of all stored files have in common."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+RunKind = Literal["task", "fixed", "control", "quality"]
+
+Tier = Literal["estimated", "sampled", "measured"]  # from the weakest to the strongest
+
+
+class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """Base of all that is stored: never changed, and an unknown key is an error when it is read.
+
+    Python's garbage collector need not look at it: it is a tree and holds no reference to itself.
+    """

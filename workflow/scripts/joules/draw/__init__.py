@@ -1,0 +1,4 @@
+"""Figures from tables.
+
+Nothing here computes a statistic that no table holds.
+"""

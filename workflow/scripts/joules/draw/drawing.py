@@ -1,0 +1,64 @@
+"""Draw any figure of the study by its name."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Protocol, cast
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from joules.core.errors import UserError
+from joules.core.paths import figure_names
+from joules.core.places import PACKAGE
+from joules.draw.style import style
+
+
+class FigureModule(Protocol):
+    """A module of `joules.draw.figures`."""
+
+    TABLES: tuple[str, ...]
+
+    def draw(self, *tables: pd.DataFrame, note: str = "") -> Figure:
+        """Return the figure from the tables that `TABLES` names, in its order."""
+
+
+def load(name: str) -> FigureModule:
+    """Return the module of the figure `name`. Raises UserError for an unknown name."""
+    known = figure_names(PACKAGE)
+    if name not in known:
+        raise UserError(
+            f"There is no figure {name!r}. Expected one of: {', '.join(known)}. Correct the name, "
+            "or add a module of that name to workflow/scripts/joules/draw/figures/."
+        )
+    return cast(FigureModule, importlib.import_module(f"joules.draw.figures.{name}"))
+
+
+def tables_of(name: str) -> set[str]:
+    """Return the names of the tables that `draw` needs for a figure; some tables are large."""
+    return {"runs", *load(name).TABLES}
+
+
+def draw(name: str, tables: Mapping[str, pd.DataFrame], demonstration: bool) -> Figure:
+    """Return the figure called `name`, drawn from the tables it needs (see `tables_of`).
+
+    The note below it says whether the study is a demonstration and its energy modelled. Raises
+    UserError when there is no such figure or the tables have no run.
+    """
+    figure = load(name)
+    if tables["runs"].empty:
+        raise UserError("tables/runs.parquet has no run; a figure needs one. Measure first.")
+    note = tier_note(str(tables["runs"]["tier"].iloc[0]), demonstration)
+    with style():
+        return figure.draw(*(tables[table] for table in figure.TABLES), note=note)
+
+
+def tier_note(tier: str, demonstration: bool) -> str:
+    """Return what every figure has to say of its numbers; empty when there is nothing to warn of.
+
+    `tier` is the energy tier: `measured`, `sampled`, `estimated` or `unstated`.
+    """
+    words = {"estimated": "energy modelled, not measured", "unstated": "energy tier unstated"}
+    energy = words.get(tier, "")
+    if not demonstration:
+        return energy
+    return f"{energy} (demonstration study)" if energy else "demonstration study"

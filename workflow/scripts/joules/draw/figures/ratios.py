@@ -1,0 +1,69 @@
+"""Ratios of energy per token, the null control last."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from joules.analyse.conventions import MARGIN
+from joules.draw.forest import draw_forest
+from joules.draw.looks import looks
+from joules.draw.panels import grid_of_panels, label_rows, message_instead, new_figure
+from joules.draw.selection import models_of, rows_of, where
+from joules.draw.style import DOUBLE_COLUMN
+
+FEW_ROWS = 16  # so many ratios fit one panel beside their numbers
+
+TABLES: tuple[str, ...] = (
+    "comparisons",
+    "runs",
+)
+
+
+def draw(
+    comparisons: pd.DataFrame, runs: pd.DataFrame, note: str = "", margin: float = MARGIN
+) -> Figure:
+    """Draw the ratio of J per token of each pair with its 95 % interval, the null control below.
+
+    The band is the margin of equivalence, 1 / (1 + margin) to 1 + margin. Few ratios share one
+    panel and have their numbers beside them; many are drawn in one panel per model.
+    """
+    if comparisons.empty:
+        return message_instead("One runtime, no control: there is no ratio to show.", note)
+    labels = {runtime: look.label for runtime, look in looks(runs).items()}
+    kinds = ("task", "fixed", "control")
+    names = [
+        f"{labels[row.runtime_a]} / "
+        + ("itself (null control)" if row.kind == "control" else labels[row.runtime_b])
+        + " (fixed length)" * (row.kind == "fixed")
+        for row in rows_of(comparisons)
+    ]
+    comparisons = comparisons.assign(pair=names)
+    comparisons = comparisons.sort_values(
+        "kind", key=lambda kind: kind.map(kinds.index), kind="stable"
+    )
+    pairs = list(dict.fromkeys(comparisons["pair"]))
+    models = models_of(comparisons)
+    x_label = "Ratio of energy per token (logarithmic)"
+    if len(comparisons) > FEW_ROWS:
+        counts = comparisons.groupby("model")["n_blocks"].agg(["min", "max"]).loc[models]
+        numbers = [str(a) if a == b else f"{a} to {b}" for a, b in counts.itertuples(index=False)]
+        titles = [  # in one line: no break within the brackets
+            f"{model} " + f"(n = {number})".replace(" ", "\u00a0")
+            for model, number in zip(models, numbers, strict=True)
+        ]
+        figure, panels = grid_of_panels(titles, pairs, x_label, note, row_height=0.17, columns=4)
+        for axes, model in zip(panels, models, strict=True):
+            of_model = [where(comparisons, model=model, pair=pair) for pair in pairs]
+            rows = [None if found.empty else found.iloc[0] for found in of_model]
+            draw_forest(axes, rows, margin, numbers=False)
+        return figure
+    lines: list[tuple[str, pd.Series | None]] = []
+    for pair in pairs:
+        lines += [(pair, None)]
+        lines += [(row["model"], row) for _, row in where(comparisons, pair=pair).iterrows()]
+    figure = new_figure(DOUBLE_COLUMN, len(lines) * 0.22 + 0.3, note, x_label)
+    axes = figure.subplots()
+    draw_forest(axes, [row for _, row in lines], margin, numbers=True)
+    label_rows(axes, [name for name, _ in lines])
+    for text, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
+        text.set_fontweight("bold" if row is None else "normal")
+    return figure

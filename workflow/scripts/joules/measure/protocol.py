@@ -1,0 +1,293 @@
+"""One run, from the quiet machine to what its record says of it: windows, each with its energy.
+
+A straight line: preflight, idle_cold, load, idle_resident, settle, tasks, idle_after, stop, rest.
+An error ends the run and its runtime. The harness only waits while the runtime computes; the
+runtime lives in processes of its own.
+"""
+
+import dataclasses
+import functools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import psutil
+
+from joules.core.conditions import Limits, SettleRule, Windows
+from joules.core.errors import UserError
+from joules.core.inference import Completion, Facts, Model, Prompt, Settings, SettingsInForce
+from joules.core.machine_facts import MachineAfter, MachineState
+from joules.core.record import Gaps, Settle, Task, Trace, Validity, Window
+from joules.core.run_parameters import RunParameters
+from joules.machine import machine_state
+from joules.machine.gpus import gpu_state
+from joules.measure import power_trace, validity
+from joules.measure.instrument import SAMPLING_INTERVAL_S, Instrument, MeasuredWindow
+from joules.measure.run_entries import (
+    Answer,
+    gaps_of,
+    seen_of_meters,
+    task_entries,
+    window_entry,
+)
+from joules.runtimes import Runtime
+
+Report = Callable[[str], None]
+
+SETTLE_LAST = 4  # prompts whose time per token must agree (after Georges et al., OOPSLA 2007)
+REPORT_EVERY_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """What a run sends: the measured problems in order, the settle prompts, the flush prompt.
+
+    The flush prompt is one token that no other prompt begins with. Sent before every prompt, it
+    empties a prefix cache that cannot be switched off.
+    """
+
+    problems: Sequence[tuple[str, str, Prompt]]  # task_id, sha256 of the token ids, prompt
+    settle: Sequence[Prompt]
+    flush: Prompt
+
+
+def check_count(what: str, prompt: Prompt, completion: Completion) -> None:
+    """Raise UserError when the runtime counted other prompt tokens than the file's tokenizer.
+
+    It saw another prompt then, so nothing after it is comparable.
+    """
+    if completion.counts_known and completion.prompt_tokens != len(prompt.token_ids):
+        raise UserError(
+            f"{what}: the runtime counted {completion.prompt_tokens} prompt tokens, the model "
+            f"file's tokenizer {len(prompt.token_ids)}. They must be equal: the runtime changed "
+            "the prompt (a template, a second beginning-of-text token, a cut). "
+            "Look at the runtime's log and at the model's entry in config/models.yaml."
+        )
+
+
+def check_settings(settings: Settings, in_force: SettingsInForce) -> None:
+    """Raise UserError when a setting that can be observed differs from the one asked for."""
+    asked = dataclasses.asdict(settings)
+    different = {name: seen for name, seen in in_force.items() if asked.get(name) != seen}
+    if different:
+        listed = ", ".join(f"{n}: asked {asked.get(n)}, got {s}" for n, s in different.items())
+        raise UserError(
+            f"Settings are not in force ({listed}). Every runtime must hold the study's settings. "
+            "Correct `settings` in the config or the runtime's module."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Preflight:
+    """What the machine was before a run: its busy share, how long it was watched, its heat."""
+
+    busy_share: float
+    waited_s: float
+    temperature_c: float | None
+
+
+def preflight(windows: Windows, limits: Limits, report: Report) -> Preflight:
+    """Watch the machine before a run; return its busy share and temperature.
+
+    A machine that is busy is watched again until it is quiet, at most `limits.wait_s`. What it is
+    then decides: the run is judged by it.
+    """
+    began = time.monotonic()
+    while True:
+        before = psutil.cpu_times()
+        time.sleep(windows.preflight_s)
+        after = psutil.cpu_times()
+        total = sum(after) - sum(before)
+        busy = 1 - (after.idle - before.idle) / total if total > 0 else 0.0
+        waited_s = time.monotonic() - began
+        if busy <= limits.cpu_busy or waited_s >= limits.wait_s:
+            return Preflight(busy, waited_s, machine_state.package_temperature())
+        report(f"the machine is busy ({busy:.0%} of it); waiting until it is quiet")
+
+
+def settle(runtime: Runtime, prompts: Prompts, rule: SettleRule) -> Settle:
+    """Answer prompts outside the measured set until decode time per token is steady, or the cap."""
+    times: list[float] = []
+    answers: list[Completion] = []
+    start = time.monotonic()
+    spread: float | None = None
+    while True:
+        for prompt in prompts.settle:
+            runtime.complete(prompts.flush, max_tokens=1)
+            completion = runtime.complete(prompt)
+            check_count("settle", prompt, completion)
+            answers.append(completion)
+            now = time.monotonic()
+            # Decode time alone: with the prefill in it, prompts of different lengths never agree.
+            times.append(completion.decode_s / max(1, completion.generated_tokens))
+            if len(times) >= SETTLE_LAST:
+                last = times[-SETTLE_LAST:]
+                spread = statistics.stdev(last) / statistics.mean(last)
+            steady = spread is not None and spread <= rule.limit
+            if (steady and now - start >= rule.seconds) or now - start >= rule.cap_s:
+                return Settle(
+                    settled=steady,
+                    prompts=len(times),
+                    cv=spread,
+                    limit=rule.limit,
+                    prefill_tokens_per_s=validity.prefill_tokens_per_s(answers),
+                )
+
+
+def measure_tasks(
+    runtime: Runtime, prompts: Prompts, instrument: Instrument, report: Report
+) -> tuple[MeasuredWindow, list[Answer]]:
+    """Answer every problem inside one window; return the window and the answers."""
+    answers: list[Answer] = []
+    last_report = time.monotonic()
+
+    def between_tasks() -> None:
+        nonlocal last_report
+        if answers and time.monotonic() - last_report >= REPORT_EVERY_S:
+            last_report = time.monotonic()
+            report(f"{len(answers)} of {len(prompts.problems)} tasks")
+        runtime.complete(prompts.flush, max_tokens=1)
+
+    with instrument.tasks() as measure_task, instrument.window("tasks") as window:
+        for task_id, sha256, prompt in prompts.problems:
+            # The gap is measured by itself, so that tasks and gaps can be held against the window.
+            _, gap_s, gap_j = measure_task(f"before {task_id}", between_tasks)
+            start = time.monotonic()
+            completion, duration_s, energy_j = measure_task(
+                task_id, functools.partial(runtime.complete, prompt)
+            )
+            check_count(task_id, prompt, completion)
+            answers.append(
+                Answer(
+                    task_id, sha256, prompt, completion, start, duration_s, energy_j, gap_s, gap_j
+                )
+            )
+    return window, answers
+
+
+def rest(windows: Windows, cold_temperature_c: float | None) -> None:
+    """Wait the configured seconds, and until the processor has cooled to where it started."""
+    start = time.monotonic()
+    while True:
+        waited, now = time.monotonic() - start, machine_state.package_temperature()
+        cool = (
+            cold_temperature_c is None
+            or now is None
+            or now <= cold_temperature_c + windows.rest_margin_c
+        )
+        if waited >= windows.rest_s and (cool or waited >= windows.rest_cap_s):
+            return
+        time.sleep(min(1.0, max(0.01, windows.rest_s - waited)))
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredRun:
+    """Those parts of a record that the run itself decides; `joules.core.record` says what each is.
+
+    `before` and `preflight` are of the machine before the run, `after` of that after it.
+    """
+
+    runtime_facts: Facts
+    settings_in_force: SettingsInForce
+    before: MachineState
+    preflight: Preflight
+    after: MachineAfter
+    windows: list[Window]
+    trace: Trace
+    tasks: list[Task]
+    gaps: Gaps
+    settle: Settle
+    cross_check: dict[str, float]
+    energy_j: float
+    validity: Validity
+
+
+def run_once(
+    runtime: Runtime,
+    model: Model,
+    settings: Settings,
+    prompts: Prompts,
+    parameters: RunParameters,
+    instrument: Instrument,
+    report: Report,
+    read_again: Callable[[list[str]], list[list[int]] | None],
+    exactly: int | None = None,
+    keep_ids: bool = True,
+) -> MeasuredRun:
+    """Measure one run; return those parts of its record that the run itself decides.
+
+    Of `parameters`, its windows, settle rule and limits are used. `read_again` gives the token ids
+    of texts by the model file's tokenizer, or None where it is not at hand. `exactly`: every answer
+    must have so many tokens (kind `fixed`). `keep_ids`: the record keeps those ids.
+    """
+    lengths, limits = parameters.windows, parameters.limits
+    before = machine_state.observe()
+    quiet = preflight(lengths, limits, report)
+    windows: list[MeasuredWindow] = []
+    wall, monotonic = time.time(), time.monotonic()
+    with instrument.window("idle_cold") as idle:
+        time.sleep(lengths.idle_s)
+    windows.append(idle)
+    with runtime:
+        with instrument.window("load") as window:
+            runtime.start(model, settings)
+        windows.append(window)
+        in_force = runtime.settings_in_force()
+        check_settings(settings, in_force)
+        facts = runtime.facts()
+        with instrument.window("idle_resident") as window:
+            time.sleep(lengths.idle_s)
+        windows.append(window)
+        with instrument.window("settle") as window:
+            settled = settle(runtime, prompts, parameters.settle)
+        windows.append(window)
+        use_before, own = machine_state.cpu_use(), machine_state.own_processes()
+        window, answers = measure_tasks(runtime, prompts, instrument, report)
+        # The GPUs now: they are cool again after the rest.
+        use_after, gpus = machine_state.cpu_use(), gpu_state()
+        windows.append(window)
+        own |= machine_state.own_processes()
+        with instrument.window("idle_after") as after_window:
+            time.sleep(lengths.idle_s)
+        windows.append(after_window)
+    completions = [each.completion for each in answers]
+    ids = read_again([each.text for each in completions])
+    tasks = task_entries(answers, ids, window, instrument, keep_ids)
+    clock_jump_s = abs((time.time() - wall) - (time.monotonic() - monotonic))
+    rest(lengths, quiet.temperature_c)
+    after = msgspec.structs.replace(machine_state.observe(), gpus=gpus)
+    foreign = machine_state.foreign_use(
+        use_before, use_after, own, window.duration_s, psutil.cpu_count() or 1
+    )
+    energy_j = window.energy_j.headline_j()
+    gaps = gaps_of(answers, tasks, energy_j)
+    seen = validity.SeenOfMachine(
+        quiet.busy_share, foreign.share, foreign.steal_share, clock_jump_s
+    )
+    metered = seen_of_meters(windows, window, answers, instrument, gaps.conservation or 0.0)
+    again = None if ids is None else [len(each) for each in ids]
+    checks = [
+        *validity.machine_checks(before, after, seen, limits),
+        *validity.counter_checks(metered, instrument.tier != "estimated", limits),
+        *validity.answer_checks(completions, again, settled, exactly, limits),
+    ]
+    return MeasuredRun(
+        runtime_facts=facts,
+        settings_in_force=in_force,
+        before=before,
+        preflight=quiet,
+        after=MachineAfter(
+            **msgspec.structs.asdict(after), foreign_cpu=foreign, clock_jump_s=clock_jump_s
+        ),
+        windows=[window_entry(each, idle) for each in windows],
+        trace=power_trace.trace(
+            windows, instrument.components["gpu"].source != "none", SAMPLING_INTERVAL_S
+        ),
+        tasks=tasks,
+        gaps=gaps,
+        settle=settled,
+        cross_check=dict(metered.cross_check),
+        energy_j=energy_j,
+        validity=validity.judged(checks, limits.flag_only),
+    )

@@ -1,0 +1,75 @@
+"""Proof that each pair of model and runtime works, before hours are spent on measuring it."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+from joules.core.inference import Facts, Model
+from joules.core.prompts_file import PromptsFile
+from joules.core.run_parameters import WarmUpParameters
+from joules.core.warm_up_files import WarmUp, WarmUpAnswer
+from joules.machine.lock import measuring
+from joules.measure import protocol
+from joules.measure.preparation import check_require, runtime_of, settings_for, study_prompts
+from joules.measure.protocol import Report
+from joules.measure.sitting import end_with_workflow
+
+WARM_UP_PROBLEMS = 8
+
+
+def warm_up(
+    model_name: str,
+    runtime_name: str,
+    parameters: WarmUpParameters,
+    model: Path,
+    prompts: PromptsFile,
+    provided: Facts,
+    log_file: Path,
+    report: Report,
+) -> WarmUp:
+    """Load the model, answer some of the study's prompts and return what was seen.
+
+    Raises UserError on another prompt count, a setting not in force, or a required setting that
+    the runtime cannot hold.
+    """
+    end_with_workflow()
+    asked, identity = study_prompts(prompts, "task"), prompts.model
+    settings = settings_for(parameters.settings, "task", identity)
+    check_require(runtime_name, parameters.require, settings)
+    runtime = runtime_of(runtime_name, parameters.options, provided, log_file)
+    answers: list[WarmUpAnswer] = []
+    with measuring(report), runtime:
+        began = time.monotonic()
+        runtime.start(Model(model_name, model, identity.file_sha256), settings)
+        load_s = time.monotonic() - began
+        in_force = runtime.settings_in_force()
+        protocol.check_settings(settings, in_force)
+        for task_id, _, prompt in asked.problems[:WARM_UP_PROBLEMS]:
+            runtime.complete(asked.flush, max_tokens=1)
+            began = time.monotonic()
+            completion = runtime.complete(prompt)
+            duration_s = time.monotonic() - began
+            protocol.check_count(task_id, prompt, completion)
+            answers.append(
+                WarmUpAnswer(
+                    task_id=task_id, duration_s=duration_s, **dataclasses.asdict(completion)
+                )
+            )
+        runtime_facts = runtime.facts()
+    generated = sum(answer.generated_tokens for answer in answers)
+    speed = generated / sum(answer.duration_s for answer in answers)
+    report(f"{model_name} on {runtime.LABEL}: loads, answers, {speed:.1f} tokens/s")
+    return WarmUp(
+        model=model_name,
+        runtime=runtime_name,
+        label=runtime.LABEL,
+        protocol=identity.protocol,
+        never_ends=identity.never_ends,
+        facts=runtime_facts,
+        settings=settings,
+        settings_in_force=in_force,
+        cannot_hold=sorted(runtime.CANNOT_HOLD),
+        load_s=load_s,
+        tokens_per_s=speed,
+        answers=answers,
+    )

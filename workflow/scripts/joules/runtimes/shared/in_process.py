@@ -1,0 +1,141 @@
+"""What the runtimes share that are a Python library: each works in a worker process of its own.
+
+A module in `joules/runtimes` derives its `Runtime` from `InProcess` and has a class `Worker`, which
+`joules.runtimes.shared.worker` runs with the runtime's own Python. Where the module is imported by
+the worker, only the standard library is at hand beside the runtime's packages.
+"""
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+
+from joules.core.errors import UserError
+from joules.core.inference import (
+    Completion,
+    Facts,
+    Model,
+    Options,
+    Prompt,
+    Settings,
+    SettingsInForce,
+)
+from joules.core.places import SCRIPTS
+from joules.machine import processes, virtual_environments
+from joules.machine.virtual_environments import python_of
+from joules.runtimes import Request, check_fits, check_options
+from joules.runtimes.shared.basis import RuntimeBasis
+
+WORKER = "joules.runtimes.shared.worker"
+
+
+class InProcess(RuntimeBasis):
+    """A runtime whose library is loaded by a worker; see `joules.runtimes.Runtime`.
+
+    `PACKAGE` is the distribution whose version the study pins. The class `Worker` of the same
+    module has:
+
+    - `__init__(model, settings)`: load the file `model` under these `Settings`;
+    - `complete(text, token_ids, limit)`: return a `Completion`;
+    - `in_force()`: return the settings that can be observed, under the names of `Settings`;
+    - `facts()`: a static method; return build facts beside version and Python, `simd` and
+      `libraries_sha256` (`joules.runtimes.shared.worker.hash_of`) among them. No model need be
+      loaded.
+    """
+
+    PACKAGE = ""
+
+    @classmethod
+    def provide(cls, options: Options, folder: Path) -> Facts:
+        """Make the environment where it is missing, check version and library; return facts."""
+        check_options(cls.name(), options, cls.OPTIONS)
+        virtual_environments.provide(cls.name(), cls.PACKAGE, options["version"])
+        with cls(options, folder) as runtime:
+            runtime._start_worker(1)
+            facts = runtime.facts()
+        cls.check_facts(facts)
+        return facts
+
+    @classmethod
+    def check_facts(cls, facts: Facts) -> None:
+        """Raise UserError for a build that must not be measured."""
+
+    @classmethod
+    def environment(cls, threads: int, work: Path) -> dict[str, str]:
+        """Return the variables that the library needs before it is imported."""
+        return {}
+
+    def __init__(self, options: Options, work_folder: Path) -> None:
+        check_options(self.name(), options, self.OPTIONS)
+        self._work = work_folder
+        self._log = work_folder / f"{self.name()}.log"
+        self._worker: subprocess.Popen[str] | None = None
+        self._model = "no model"
+
+    def start(self, model: Model, settings: Settings) -> None:
+        """Start the worker and load the weights."""
+        self.check_held(settings)
+        self._model, self._settings = model.name, settings
+        self._start_worker(settings.threads)
+        wanted = {"model": str(model.path.absolute()), "settings": dataclasses.asdict(settings)}
+        self._ask({"do": "load", **wanted})
+
+    def complete(self, prompt: Prompt, max_tokens: int | None = None) -> Completion:
+        """Answer one prompt; see `joules.runtimes.Runtime`."""
+        limit = self._settings.max_tokens if max_tokens is None else max_tokens
+        check_fits(len(prompt.token_ids), limit, self._settings)
+        request = {"text": prompt.text, "token_ids": prompt.token_ids, "limit": limit}
+        return Completion(**self._ask({"do": "complete", **request}))
+
+    def settings_in_force(self) -> SettingsInForce:
+        """Return what the library shows of the settings."""
+        return self._ask({"do": "in_force"})
+
+    def facts(self) -> Facts:
+        """Return the versions of package and Python, and the library's build facts."""
+        return self._ask({"do": "facts", "package": self.PACKAGE})
+
+    def stop(self) -> None:
+        """End the worker; its log stays."""
+        if self._worker is not None:
+            processes.end(self._worker)
+            self._worker = None
+
+    def _start_worker(self, threads: int) -> None:
+        self._work.mkdir(parents=True, exist_ok=True)
+        self._worker = processes.start(
+            [python_of(self.name()), "-P", "-s", "-m", WORKER, self.name()],
+            self._log,
+            processes.minimal_environment()
+            | {
+                "HOME": str(self._work.absolute()),
+                "PYTHONPATH": str(SCRIPTS),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "OMP_NUM_THREADS": str(threads),
+            }
+            | self.environment(threads, self._work.absolute()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def _ask(self, request: Request) -> Facts:
+        """Send the worker one request and return its answer."""
+        worker = self._worker
+        assert worker is not None and worker.stdin is not None and worker.stdout is not None
+        try:
+            worker.stdin.write(json.dumps(request) + "\n")
+            worker.stdin.flush()
+            line = worker.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line.endswith("\n"):
+            how = processes.ending(worker.wait())
+            raise processes.died(self.LABEL, self._model, how, self._log)
+        answer = json.loads(line)
+        if "error" in answer:
+            raise UserError(
+                f"{self.LABEL} could not `{request['do']}` ({self._model}): {answer['error']}. "
+                "Expected the pinned version, a model file that it can read, and memory for it. "
+                f"Its last words: {processes.tail(self._log)}. Its log is {self._log}."
+            )
+        return answer

@@ -1,0 +1,59 @@
+"""llama.cpp's own server: how it is asked, and what its log shows. For the runtimes that hold one.
+
+Loaded by workers too: standard library only.
+"""
+
+import re
+
+from joules.core.inference import Settings, SettingsInForce
+from joules.runtimes import Request
+
+# The last line of each kind is that of the loaded model; written at verbosity 4.
+IN_FORCE = {
+    "context_length": r"llama_context: n_ctx += (\d+)",
+    "batch_size": r"llama_context: n_batch += (\d+)",
+    "micro_batch_size": r"llama_context: n_ubatch += (\d+)",
+}
+THREADS = r"system_info: n_threads = (\d+) \(n_threads_batch = (\d+)\)"
+
+
+def sampling(settings: Settings) -> Request:
+    """Return the part of a request that makes an answer greedy and leaves no default in force."""
+    return {
+        "temperature": settings.temperature,
+        "top_k": 1,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
+        "repeat_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "samplers": ["top_k", "temperature"],
+        "seed": settings.seed,
+        "stop": [],
+        "cache_prompt": settings.prompt_cache,
+        "ignore_eos": settings.ignore_eos,
+        "stream": False,
+    }
+
+
+def in_force(log: str) -> SettingsInForce:
+    """Return the settings that a log shows, under the names of `Settings`."""
+    found = {name: re.findall(pattern, log) for name, pattern in IN_FORCE.items()}
+    seen: SettingsInForce = {name: int(each[-1]) for name, each in found.items() if each}
+    if threads := re.findall(THREADS, log):
+        both = {int(each) for each in threads[-1]}
+        seen["threads"] = both.pop() if len(both) == 1 else sorted(both)
+    if flash := re.findall(r"llama_context: flash_attn += (\w+)", log):
+        seen["flash_attention"] = flash[-1] == "enabled"
+    if layers := re.findall(r"offloaded (\d+)/\d+ layers to GPU", log):
+        seen["gpu_layers"] = int(layers[-1])
+    elif "load_tensors:" in log:  # a build for CPUs does not speak of other devices
+        seen["gpu_layers"] = 0
+    return seen
+
+
+def simd(log: str) -> str | None:
+    """Return the line of instructions that the build uses on this CPU."""
+    found = re.findall(r"system_info:.*? \| (CPU .*?)[ |]*$", log, re.MULTILINE)
+    return found[-1] if found else None

@@ -1,0 +1,162 @@
+"""One campaign as one file: what a reviewer needs to rebuild everything right of the records.
+
+Layout inside, and of data/measurements/<campaign>/: config.yaml, machine.yaml, software.yaml,
+schedule.csv, prompts/, agreement/, records/ (with invalid attempts beside them), grades/,
+CITATION.cff, ro-crate-metadata.json, SHA256SUMS.
+"""
+
+import dataclasses
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+import msgspec
+import yaml
+
+from joules.core.errors import UserError
+from joules.core.files import write_atomic
+from joules.core.inference import Facts, Options
+from joules.core.machine_facts import MachineFacts
+from joules.core.paths import CONFIGURATION, invalid_attempts
+from joules.core.record import Record
+from joules.core.stored import read_record
+from joules.write import crate
+
+SUMS = "SHA256SUMS"
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold; equal bytes every time
+
+
+@dataclasses.dataclass(frozen=True)
+class CampaignFacts:
+    """What records say of machine and software, each distinct state once, and of the date.
+
+    Attributes:
+        machines: the machines with their packages.
+        software: versions and builds of the instrument and of each runtime, by name.
+        first_day: the day of the first run, YYYY-MM-DD.
+    """
+
+    machines: list[MachineFacts]
+    software: dict[str, list[Facts]]
+    first_day: str
+
+
+def facts_of(records: Iterable[Record]) -> CampaignFacts:
+    """Return what records say of machine, software and date; states are in the records' order."""
+    machines: list[MachineFacts] = []
+    software: dict[str, list[Facts]] = {}
+    days = set()
+    for record in records:
+        machine = record.environment.before.machine
+        if machine not in machines:
+            machines.append(machine)
+        states = {
+            "codecarbon": msgspec.to_builtins(record.instrument.codecarbon),
+            record.runtime.name: record.runtime.facts,
+        }
+        for name, state in states.items():
+            seen = software.setdefault(name, [])
+            if state not in seen:
+                seen.append(state)
+        days.add(record.windows[0].start_wall[:10])
+    return CampaignFacts(machines, software, min(days))
+
+
+def pack(root: Path, files: Sequence[Path], config: Options, citation: Path, target: Path) -> None:
+    """Write the campaign's archive; equal input gives equal bytes.
+
+    `files` lie below `root` and keep their place there; those of the folder `records` give the
+    facts and the date, and the invalid attempts beside them come along. `citation` is CITATION.cff.
+    """
+    records = [path for path in files if path.relative_to(root).parts[0] == "records"]
+    attempts = [attempt for record in records for attempt in invalid_attempts(record)]
+    contents: dict[str, bytes] = {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in (*files, *attempts)
+    }
+    contents[CONFIGURATION] = yaml.safe_dump(dict(config), sort_keys=True).encode()
+    facts = facts_of(map(read_record, sorted(records)))
+    machines = msgspec.to_builtins(facts.machines)
+    contents["machine.yaml"] = yaml.safe_dump(machines, sort_keys=True).encode()
+    contents["software.yaml"] = yaml.safe_dump(facts.software, sort_keys=True).encode()
+    contents[citation.name] = citation.read_bytes()
+    contents[crate.NAME] = crate.metadata(
+        contents, config["study"], contents[citation.name], facts.first_day
+    )
+    contents[SUMS] = "".join(
+        f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents)
+    ).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name in sorted(contents):
+            member = zipfile.ZipInfo(name, FIXED_DATE)
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, contents[name], zipfile.ZIP_DEFLATED)
+    write_atomic(target, buffer.getvalue())
+
+
+class NotAsArchived(UserError):
+    """Files of a campaign are missing, changed or not listed."""
+
+
+def verify(folder: Path) -> None:
+    """Raise NotAsArchived naming each file of a campaign that is missing, changed or not listed.
+
+    Raises another UserError for a folder without its list of sums.
+    """
+    sums = folder / SUMS
+    if not sums.exists():
+        raise UserError(f"{sums} is missing, so {folder} cannot be checked. Import it again.")
+    expected: dict[str, str] = {}
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        sha256, name = line.split("  ", 1)
+        expected[name] = sha256
+    present = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path != sums
+    }
+    wrong = [f"{name} is missing" for name in sorted(expected.keys() - present)]
+    wrong += [f"{name} is not listed" for name in sorted(present - expected.keys())]
+    for name in sorted(expected.keys() & present):
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected[name]:
+            wrong.append(f"{name} has changed")
+    if wrong:
+        raise NotAsArchived(
+            f"The campaign in {folder} is not what was archived: {'; '.join(wrong)}. "
+            f"Expected the files of {sums}. Import the archive again."
+        )
+
+
+def unpack(archive: Path, measurements: Path) -> Path:
+    """Unpack an archive into `measurements/<its name>`, checked; return the folder.
+
+    Raises UserError for a file that is no archive of ours, a name that leaves the folder, a
+    checksum that differs, or a campaign that is already there.
+    """
+    target = measurements / archive.stem
+    if target.exists():
+        raise UserError(f"{target} exists already. Move it away, or rename the archive.")
+    measurements.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=measurements) as scratch:
+        folder = Path(scratch, archive.stem)
+        try:
+            with zipfile.ZipFile(archive) as content:
+                for name in content.namelist():
+                    path = PurePosixPath(name)
+                    if path.is_absolute() or ".." in path.parts:
+                        raise UserError(f"{archive} names {name!r}, outside its folder. Refused.")
+                content.extractall(folder)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{archive} cannot be read as an archive ({error}). Expected a zip file made by "
+                "rule `archive`. Fetch it again."
+            ) from error
+        verify(folder)
+        shutil.copymode(measurements, folder)
+        os.replace(folder, target)
+    return target

@@ -1,0 +1,58 @@
+"""Every number that the article states, under a name, and what may be said about energy.
+
+The article takes numbers from here and nowhere else.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+import pandas as pd
+
+from joules.write.claim_numbers import (
+    cell_claims,
+    count_claims,
+    further_claims,
+    pair_claims,
+    study_claims,
+)
+from joules.write.claims_file import Claims, StudyType
+from joules.write.permission import permission
+from joules.write.published_scores import PublishedShare, published_claims
+from joules.write.warnings_of_answers import warnings_of_answers
+
+TABLES = (
+    *("cells", "comparisons", "quality", "phases", "break_even", "sensitivity", "ranking"),
+    *("verdicts", "rules", "contested", "drift"),
+)
+
+
+def claims(
+    study: StudyType,
+    tables: Mapping[str, pd.DataFrame],
+    published: Mapping[str, PublishedShare] | None = None,
+) -> Claims[StudyType]:
+    """Return the study's facts, what may be claimed, and every number under its name.
+
+    `tables` are those of `TABLES`. The facts get the labels, rules and warnings that the tables
+    hold.
+    """
+    allowed = permission(tables["comparisons"], study.tier)
+    verdicts, rules = tables["verdicts"], tables["rules"]
+    answered = verdicts.groupby(["model", "runtime"])["count"].sum()
+    graded = {(str(model), str(runtime)): int(n) for (model, runtime), n in answered.items()}
+    facts = msgspec.structs.replace(
+        study,
+        verdict_labels=sorted(set(verdicts["label"])),
+        rules=sorted(set(rules["rule"])),
+        warnings=warnings_of_answers(tables["cells"], verdicts, published or {}),
+    )
+    numbers = {
+        **cell_claims(tables["cells"], tables["phases"]),
+        **pair_claims(tables["comparisons"], tables["quality"], allowed.energy_difference),
+        **further_claims(tables),
+        **count_claims(verdicts, "verdicts", "label", graded),
+        **count_claims(rules, "rules", "rule", graded),
+        **study_claims(tables),
+        **published_claims(published or {}),
+    }
+    return Claims(facts, allowed, numbers)

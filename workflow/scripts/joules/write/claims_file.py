@@ -1,0 +1,232 @@
+"""The types of claims.json: every number of the article, what may be said, and the study's facts.
+
+Energies are in joule, times in second, power in watt. What does not exist is null.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from joules.core.errors import UserError
+from joules.core.files import read_json, write_json
+from joules.core.inference import Scalar
+from joules.core.record import ModelFacts, RuntimeFacts
+from joules.core.study import Carbon
+from joules.core.values import RunKind, Stored
+
+StatedTier = Literal["measured", "sampled", "estimated", "unstated"]
+
+
+class Claim(Stored, frozen=True, kw_only=True):
+    """One number, and the table and row that it comes from.
+
+    `low` and `high` are the ends of its interval, `n` is what it is a mean or share of, `tier` that
+    of the energy in it. `claimable` says of a comparison whether the article may state it as a
+    finding.
+    """
+
+    value: int | float | str | None
+    unit: str
+    low: float | None
+    high: float | None
+    n: int | None
+    tier: str | None
+    source: str
+    claimable: bool | UnsetType = UNSET
+
+    @property
+    def may_be_stated(self) -> bool:
+        """Whether it may be stated as a finding; a number that is no comparison always may."""
+        return self.claimable is not False
+
+
+class Permission(Stored, frozen=True):
+    """Whether a difference in energy may be claimed, and the reason in one sentence."""
+
+    energy_difference: bool
+    reason: str
+    smallest_p: float
+
+    @property
+    def sentence(self) -> str:
+        """What may be claimed, and why, as a line for people."""
+        may = "may" if self.energy_difference else "may not"
+        return f"A difference in energy {may} be claimed: {self.reason}"
+
+
+class AnswerWarning(Stored, frozen=True):
+    """What looks wrong with the answers of a model on a runtime, by one gate."""
+
+    gate: str
+    model: str
+    runtime: str
+    seen: float
+    limit: float
+    text: str
+
+
+class NamedModel(Stored, frozen=True):
+    """A model of which nothing but its name is known."""
+
+    name: str
+
+
+class LabelledRuntime(Stored, frozen=True):
+    """A runtime of which nothing but its name and label is known."""
+
+    name: str
+    label: str
+
+
+class StudiedModel(ModelFacts, frozen=True):
+    """A model as its records describe it."""
+
+    prompt_style: str
+
+
+class StudiedRuntime(RuntimeFacts, frozen=True):
+    """A runtime as its records describe it; `unobservable` are settings that it does not show."""
+
+    version: str
+    unobservable: list[str]
+
+
+class Machine(Stored, frozen=True, kw_only=True):
+    """The machine as the article states it; `memory_gb` is in 10^9 bytes."""
+
+    architecture: str
+    cores: int | None
+    cpu: str
+    governors: list[str]
+    kernel: str
+    memory_gb: float
+    os: str
+    threads: int | None
+    usable_cores: int
+    virtualisation: str
+
+
+class FlaggedRun(Stored, frozen=True):
+    """A run that broke a rule, and whether it counts all the same."""
+
+    model: str
+    runtime: str
+    kind: RunKind
+    block: int
+    valid: bool
+    codes: list[str]
+
+
+class InvalidAttempt(Stored, frozen=True):
+    """A rule that an attempt at a run broke; the attempt lies beside its record."""
+
+    model: str
+    runtime: str
+    kind: RunKind
+    block: int
+    attempt: int
+    started: str | None
+    code: str | None
+    seen: Scalar
+    limit: Scalar
+
+
+class Check(Stored, frozen=True):
+    """A rule, in how many runs it was looked at, and how many broke it."""
+
+    code: str
+    limit: Scalar
+    runs: int
+    broken: int
+
+
+class HeldSetting(Stored, frozen=True):
+    """A setting, what was asked, and how each runtime held it."""
+
+    setting: str
+    asked: Scalar
+    runtimes: dict[str, str]
+
+
+class ContestedProblems(Stored, frozen=True):
+    """Problems whose prompt or tests are contested, and who says so."""
+
+    problems: list[str]
+    source: str
+
+
+class ComparedStudy(Stored, frozen=True, kw_only=True):
+    """What a table of runs alone can say of a study."""
+
+    name: str
+    demonstration: bool
+    tier: StatedTier
+    models: Sequence[NamedModel]
+    runtimes: Sequence[LabelledRuntime]
+    control_runtime: str | None
+    kinds: list[RunKind]
+    blocks: int
+    runs: int
+    valid_runs: int
+    confidence: float
+    alpha: float
+    margin: float
+    verdict_labels: list[str] = []
+    rules: list[str] = []
+    warnings: list[AnswerWarning] = []
+
+
+class StudyFacts(ComparedStudy, frozen=True, kw_only=True):
+    """What the article says of the study itself."""
+
+    models: Sequence[StudiedModel]  # type: ignore[assignment]
+    runtimes: Sequence[StudiedRuntime]  # type: ignore[assignment]
+    campaign: str
+    tier_reason: str
+    instrument: dict[str, str]
+    instrument_versions: int
+    seed: int
+    problems: int | None
+    invalid_runs: list[FlaggedRun]
+    unsettled_runs: int
+    questions: dict[RunKind, str]
+    attempts: list[InvalidAttempt]
+    checks: list[Check]
+    cannot_hold: list[HeldSetting]
+    contested: ContestedProblems
+    machine: Machine
+    settings: dict[str, Scalar]
+    max_tokens: Scalar
+    software: dict[str, str]
+    measured_on: str
+    carbon: Carbon
+
+
+StudyType = TypeVar("StudyType", bound=ComparedStudy)
+
+
+class Claims(Stored, Generic[StudyType], frozen=True):
+    """The content of claims.json."""
+
+    study: StudyType
+    permission: Permission
+    claims: dict[str, Claim]
+
+
+def write_claims(path: str | Path, claims: Claims[StudyType]) -> None:
+    """Write claims.json, whole or not at all."""
+    write_json(path, msgspec.to_builtins(claims))
+
+
+def read_claims(path: str | Path) -> Claims[StudyFacts]:
+    """Return what claims.json holds. Raises UserError that names what is missing or wrong in it."""
+    try:
+        return msgspec.convert(read_json(path), Claims[StudyFacts])
+    except msgspec.ValidationError as error:
+        raise UserError(
+            f"{path} is not what the article needs: {error}. Expected study, permission and claims "
+            "as rule `claim` writes them. Run that rule again."
+        ) from error
