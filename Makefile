@@ -51,15 +51,11 @@ forecast:
 runtime:
 	@requirements/install.sh runtime "$(NAME)"
 
-# Everything that needs no runtime, no model and no measurement.
+# Linters, types and unit tests: no compiler, runtime, model, server or browser, and no measurement.
 quick:
-	@requirements/install.sh quick
-	@$(in_venv) ruff check .
-	@$(in_venv) ruff format --check .
-	@$(in_venv) snakefmt --check Snakefile workflow
-	@$(in_venv) mypy
-	@$(in_venv) lint-imports
-	$(in_venv) python -m pytest -q -m "not real" tests/unit
+	@environment=$$(requirements/install.sh quick) && export PATH="$(CURDIR)/$$environment/bin:$$PATH" && set -e && \
+	  ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && mypy && \
+	  PYTHONPATH=workflow/scripts lint-imports --no-logo && python -m pytest -q -n 2 tests/unit
 
 test:
 	@requirements/install.sh test

@@ -1,5 +1,6 @@
 """Every formatter and linter of the project, as it would be called by hand."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,12 +22,17 @@ CHECKS = {
     ],
     "the workflow passes Snakemake's lint": ["snakemake", "--lint"],
     "the types are consistent": ["mypy"],
+    "a room imports only from the rooms above it": ["lint-imports", "--no-logo"],
 }
 
 
 @pytest.mark.parametrize("command", CHECKS.values(), ids=CHECKS.keys())
 def test_the_house_style_holds(command: list[str]) -> None:
     done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]], cwd=ROOT, capture_output=True, text=True
+        [str(BIN / command[0]), *command[1:]],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": "workflow/scripts"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
