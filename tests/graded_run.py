@@ -2,16 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
+from joules.core.places import REPOSITORY
 from joules.core.prompts_file import PromptedModel, PromptRow, PromptsFile
 from joules.core.record import Record
 from joules.core.stored import read_record
 from joules.inputs.humaneval import problems
 
-CAMPAIGN = Path(__file__).parents[1] / "data/measurements/vm-xeon-2core-2026-11-25"
+CAMPAIGN = REPOSITORY / "data/measurements/vm-xeon-2core-2026-11-25"
 MEASURED = read_record(CAMPAIGN / "records/parrot-1m/ollama/task/1.json")
 MODEL = PromptedModel(
     file_sha256="0" * 64, parameters=1, quantization="Q8_0", protocol="base-unchanged-column_0-256"

@@ -138,7 +138,8 @@ def problems_of(case: Case, host: Host, setup: Setup) -> tuple[str, list[str]]:
     run(setup, [HEALTHY], 1, LIMITS)
     before = descendants()
     start = time.monotonic()
-    verdict = run(setup, [sandbox.Job.of(problem, program)], 1, LIMITS)[0]
+    job = sandbox.Job.of(problem, program)
+    verdict = run(setup, [job], 1, LIMITS, sandbox.new_nonce())[0]
     found = []
     if verdict.verdict not in case.verdict:
         found.append(f"verdict {verdict.verdict} ({verdict.reason}), allowed {case.verdict}")

@@ -15,6 +15,7 @@ from joules.grade.sandbox import sandbox
 from joules.inputs.humaneval import DATASET_SHA256, problems
 
 TASKS = [f"HumanEval/{n}" for n in (0, 53, 55, 75)]
+NONCE = sandbox.new_nonce()
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,9 @@ def grade() -> Grade:
     completions["HumanEval/53"] = "    return x - y\n"
     completions["HumanEval/55"] = "    cut = ("
     completions["HumanEval/75"] = "prose"
-    return grading.grade_record(graded_run.record(completions), graded_run.prompts(), problems(), 2)
+    return grading.grade_record(
+        graded_run.record(completions), graded_run.prompts(), problems(), 2, NONCE
+    )
 
 
 def test_each_task_has_a_verdict_a_reason_and_the_rule_that_extracted_it(grade):
@@ -42,12 +45,13 @@ def test_a_grade_names_its_run_its_data_set_and_its_sandbox(grade):
     found = [getattr(grade, name) for name in names]
     assert found == ["small", "ollama", "task", 1, "demo", "test", 1]
     assert grade.dataset_sha256 == DATASET_SHA256
+    assert grade.nonce == NONCE and len(set(NONCE)) > 1
     assert set(grade.sandbox.probes.values()) == {"refused"}
     assert grade.sandbox.limits == SandboxLimits(cpu_s=3.0, wall_s=10.0, memory_bytes=1 << 30)
 
 
 def test_a_run_without_answers_has_no_share_of_passed_answers():
-    found = grading.grade_record(graded_run.record({}), graded_run.prompts(), problems(), 1)
+    found = grading.grade_record(graded_run.record({}), graded_run.prompts(), problems(), 1, NONCE)
     assert (found.passed, found.total, found.pass_at_1) == (0, 0, None)
 
 
@@ -57,7 +61,7 @@ def test_equal_completions_give_the_same_file_but_for_the_sandbox():
     files = []
     for workers in (1, 2):
         found = grading.grade_record(
-            graded_run.record(completions), graded_run.prompts(), problems(), workers
+            graded_run.record(completions), graded_run.prompts(), problems(), workers, NONCE
         )
         files.append(to_json({**msgspec.to_builtins(found), "sandbox": None}))
     assert files[0] == files[1]
@@ -66,7 +70,7 @@ def test_equal_completions_give_the_same_file_but_for_the_sandbox():
 def test_a_chat_answer_is_extracted_before_it_is_graded():
     answer = "def add(x, y):\n    return x + y\n```\nThis adds them.\n"
     record, prompts = graded_run.record({"HumanEval/53": answer}), graded_run.prompts("chat")
-    found = grading.grade_record(record, prompts, problems(), 1)
+    found = grading.grade_record(record, prompts, problems(), 1, NONCE)
     assert (found.tasks[0].verdict, found.tasks[0].rule) == ("passed", "fence")
 
 
@@ -91,13 +95,15 @@ def edited(prompts: PromptsFile) -> PromptsFile:
 def test_prompts_that_do_not_belong_to_the_record_are_refused(task_id, change, message):
     prompts = change(graded_run.prompts())
     with pytest.raises(UserError, match=message):
-        grading.grade_record(graded_run.record({task_id: "    pass\n"}), prompts, problems(), 1)
+        grading.grade_record(
+            graded_run.record({task_id: "    pass\n"}), prompts, problems(), 1, NONCE
+        )
 
 
 def test_an_answer_ends_where_its_prompt_says():
     record = graded_run.record({"HumanEval/53": "    z = x + y\n# z is the sum\n    return z\n"})
     for cut, verdict in (("column_0", "failed"), ("stop_strings", "passed"), ("", "failed")):
-        found = grading.grade_record(record, graded_run.prompts(cut=cut), problems(), 1)
+        found = grading.grade_record(record, graded_run.prompts(cut=cut), problems(), 1, NONCE)
         assert found.tasks[0].verdict == verdict
 
 
@@ -106,9 +112,9 @@ def test_only_the_prompts_of_problems_are_those_of_the_answers():
     known = graded_run.prompts()
     record = graded_run.record({"HumanEval/53": "    return x + y\n"})
     both = PromptsFile(known.model, [*known.prompts, settle])
-    assert grading.grade_record(record, both, problems(), 1).passed == 1
+    assert grading.grade_record(record, both, problems(), 1, NONCE).passed == 1
     with pytest.raises(UserError, match="the file of prompts does not"):
-        grading.grade_record(record, PromptsFile(known.model, [settle]), problems(), 1)
+        grading.grade_record(record, PromptsFile(known.model, [settle]), problems(), 1, NONCE)
 
 
 def test_a_grader_that_fails_its_reference_solutions_counts_nothing():
@@ -116,12 +122,12 @@ def test_a_grader_that_fails_its_reference_solutions_counts_nothing():
     known = {**problems(), "HumanEval/0": wrong}
     record = graded_run.record({"HumanEval/0": "x"})
     with pytest.raises(UserError, match=r"not sound on this machine: reference HumanEval/0"):
-        grading.grade_record(record, graded_run.prompts(), known, 1)
+        grading.grade_record(record, graded_run.prompts(), known, 1, NONCE)
 
 
 def test_a_grader_that_passes_an_empty_answer_counts_nothing(monkeypatch):
     passed = [sandbox.Verdict("any", "passed")]
-    monkeypatch.setattr(sandbox, "grade", lambda jobs, workers: passed * len(jobs))
+    monkeypatch.setattr(sandbox, "grade", lambda jobs, workers, nonce: passed * len(jobs))
     record = graded_run.record({"HumanEval/0": "x"})
     with pytest.raises(UserError, match=r"not sound on this machine: empty HumanEval/0"):
-        grading.grade_record(record, graded_run.prompts(), problems(), 1)
+        grading.grade_record(record, graded_run.prompts(), problems(), 1, NONCE)

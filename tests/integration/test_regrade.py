@@ -45,10 +45,20 @@ def test_a_campaign_is_graded_anew_and_every_other_verdict_is_named(tmp_path, ca
 def test_a_record_without_an_archived_grade_is_named_and_not_compared(tmp_path, capsys):
     campaign = small_campaign(tmp_path / "campaign", "failed")
     (campaign / "grades" / NAME).unlink()
-    assert regrade.main([str(campaign), str(tmp_path / "new")]) == 0
+    assert regrade.main([str(campaign), str(tmp_path / "new")]) == 1
     said = capsys.readouterr()
     assert f"{NAME}: no archived grade to compare with" in said.err
     assert "0 of 0 verdicts differ" in said.out
+
+
+def test_a_grade_is_repeated_with_what_its_tests_drew(tmp_path):
+    campaign = small_campaign(tmp_path / "campaign", "failed")
+    assert regrade.main([str(campaign), str(tmp_path / "old")]) == 0
+    assert stored.read_grade(tmp_path / "old/grades" / NAME).nonce is None
+    known = stored.read_grade(campaign / "grades" / NAME)
+    stored.write_grade(campaign / "grades" / NAME, msgspec.structs.replace(known, nonce="0af1"))
+    assert regrade.main([str(campaign), str(tmp_path / "new")]) == 0
+    assert stored.read_grade(tmp_path / "new/grades" / NAME).nonce == "0af1"
 
 
 def test_tasks_that_only_one_of_two_grades_has_are_differences():

@@ -22,7 +22,7 @@ from joules.machine import lock
 
 @pytest.fixture
 def nothing_runs(monkeypatch) -> None:
-    monkeypatch.setattr(sandbox, "grade", lambda *_: pytest.fail("something ran"))
+    monkeypatch.setattr(sandbox, "grade", lambda *_, **__: pytest.fail("something ran"))
 
 
 def written(path: Path, given: list[tuple[str, str]]) -> Path:
@@ -40,14 +40,14 @@ def test_samples_are_graded_verbatim_and_in_order(tmp_path, capsys):
     source, out = written(tmp_path / "samples.jsonl", given), tmp_path / "new" / "out.jsonl"
     assert grade.main([str(source), str(out), "--workers", "2"]) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [list(row) for row in rows] == [["task_id", "verdict", "reason", "seconds"]] * 3
+    assert [list(row) for row in rows] == [["task_id", "verdict", "reason", "seconds", "nonce"]] * 3
     assert [(row["task_id"], row["verdict"], row["reason"]) for row in rows] == [
         ("HumanEval/53", "passed", "every test passed"),
         ("HumanEval/55", "failed", "a test did not hold (AssertionError)"),
         ("HumanEval/53", "failed", "NameError was raised"),
     ]
     assert all(row["seconds"] >= 0 for row in rows)
-    assert capsys.readouterr().out == "pass@1 = 0.2500\n"
+    assert capsys.readouterr().out == "pass@1 = 0.2500 of 2 of 164 tasks\n"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,10 @@ def test_several_samples_of_a_task_give_the_published_estimate_of_pass_at_k(tmp_
     source = written(tmp_path / "samples.jsonl", given)
     assert grade.main([str(source), str(tmp_path / "out.jsonl")]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said == ["pass@1 = 0.5000", "pass@4 = 1.0000"]
+    assert said == [
+        "pass@1 = 0.5000 of 1 of 164 tasks",
+        "pass@4 = 1.0000 of 1 of 164 tasks",
+    ]
 
 
 def graded(counts: list[tuple[int, int]]) -> list[GradedSample]:
@@ -135,6 +138,52 @@ def test_pass_at_k_is_the_published_estimate_for_every_k_that_all_tasks_allow(co
         assert score == pytest.approx(sum(published) / len(counts), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("counts", "lines"),
+    [
+        ([(1, 1), (1, 0)], []),
+        ([(10, 3), (12, 1)], []),
+        (
+            [(20, 1), (1, 1), (10, 1)],
+            [
+                "pass@10 is not given: it needs 10 samples of every task, and 1 task has fewer "
+                "(HumanEval/1 has 1)"
+            ],
+        ),
+        (
+            [(100, 1), (9, 1), (2, 1)],
+            [
+                "pass@10 is not given: it needs 10 samples of every task, and 2 tasks have fewer "
+                "(HumanEval/1 has 9)",
+                "pass@100 is not given: it needs 100 samples of every task, and 2 tasks have fewer "
+                "(HumanEval/1 has 9)",
+            ],
+        ),
+    ],
+)
+def test_a_k_that_some_tasks_do_not_allow_is_named(counts, lines):
+    assert samples.not_given(graded(counts)) == lines
+
+
+def test_all_164_tasks_are_not_called_a_part(tmp_path, capsys, monkeypatch):
+    passed = [GradedSample(task, "passed", "", 0.0) for task in problems()]
+    monkeypatch.setattr(samples, "grade_samples", lambda *_: passed)
+    source = written(tmp_path / "samples.jsonl", [("HumanEval/0", "")])
+    assert grade.main([str(source), str(tmp_path / "out.jsonl")]) == 0
+    assert capsys.readouterr().out == "pass@1 = 1.0000\n"
+
+
+def test_a_grading_is_repeated_by_the_nonce_of_its_verdicts(tmp_path):
+    source = written(tmp_path / "samples.jsonl", [("HumanEval/53", "    return x + y\n")])
+    outs = [tmp_path / name for name in ("first", "second", "again")]
+    assert grade.main([str(source), str(outs[0])]) == 0
+    assert grade.main([str(source), str(outs[1])]) == 0
+    nonces = [json.loads(out.read_text())["nonce"] for out in outs[:2]]
+    assert nonces[0] != nonces[1]
+    assert grade.main([str(source), str(outs[2]), "--nonce", nonces[0]]) == 0
+    assert json.loads(outs[2].read_text())["nonce"] == nonces[0]
+
+
 def test_samples_with_a_byte_order_mark_windows_line_ends_and_gzip_are_read(tmp_path):
     right = problems()["HumanEval/53"].canonical_solution.replace("\n", "\r\n")
     line = json.dumps({"task_id": "HumanEval/53", "completion": right, "model": "other"})
@@ -144,7 +193,7 @@ def test_samples_with_a_byte_order_mark_windows_line_ends_and_gzip_are_read(tmp_
     for path in (plain, packed):
         given = samples.read_samples(path, problems())
         assert given == [samples.Sample("HumanEval/53", right)]
-        assert [s.verdict for s in samples.grade_samples(given, problems(), 1)] == ["passed"]
+        assert [s.verdict for s in samples.grade_samples(given, problems(), 1, "n")] == ["passed"]
 
 
 def test_a_broken_gzip_file_is_refused(tmp_path):
@@ -166,7 +215,7 @@ def test_grading_by_hand_waits_for_a_measurement(tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-P", "-m", "joules.commands.grade", str(source), str(out)]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
-    with lock.measuring(lambda line: None, lock.LOCK_FILE):
+    with lock.measuring(lambda line: None):
         started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert started.stderr is not None and "wait" in started.stderr.readline().lower()
         assert not out.exists()

@@ -321,10 +321,116 @@ def test_a_lost_workers_job_is_graded_anew(failing):
     assert run(failing, [canonical(ADD)], 1, SHORT)[0].verdict == "passed"
 
 
-def test_a_job_that_loses_two_workers_stops_the_grading(failing):
+def test_a_job_that_breaks_its_sandbox_twice_while_others_do_not_is_judged_crashed(failing):
     failing.failures = 2
+    jobs = [canonical(ADD), canonical(problems()["HumanEval/0"]), stub(ADD)]
+    found = run(failing, jobs, 1, SHORT)
+    assert [(v.verdict, v.reason) for v in found] == [
+        ("crashed", pool.BROKE_ITS_SANDBOX),
+        ("passed", ""),
+        ("failed", "AssertionError"),
+    ]
+
+
+def test_a_sandbox_that_fails_for_a_harmless_program_too_stops_the_grading(failing):
+    failing.failures = 3
     with pytest.raises(UserError, match=r"failed twice while it graded HumanEval/53"):
         run(failing, [canonical(ADD)], 1, SHORT)
+
+
+USES_UP = {
+    "descriptors in flight": (
+        "import socket, os, time\nends = [socket.socketpair() for _ in range(8)]\n"
+        "for one, _ in ends:\n"
+        "    for _ in range(20):\n"
+        "        try:\n            socket.send_fds(one, [b'x'], [0] * 200)\n"
+        "        except OSError:\n            pass\n"
+    ),
+    "threads": (
+        "import _thread, time\n_thread.stack_size(32768)\ntry:\n"
+        "    while True: _thread.start_new_thread(time.sleep, (3,))\n"
+        "except (RuntimeError, MemoryError):\n    pass\n"
+    ),
+    "queued signals": (
+        "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\n"
+        "for _ in range(100):\n    for number in range(1, 65):\n"
+        "        if number not in (9, 19):\n"
+        "            try:\n                os.kill(os.getpid(), number)\n"
+        "            except OSError:\n                pass\n"
+    ),
+    "pipes": (
+        "import os, fcntl\ntry:\n    while True:\n        end = os.pipe()[1]\n"
+        "        os.set_blocking(end, False)\n        os.write(end, bytes(65536))\n"
+        "except OSError:\n    pass\n"
+    ),
+    "files": (
+        "try:\n    for number in range(10000):\n"
+        "        open(str(number), 'wb').write(bytes(65536))\nexcept OSError:\n    pass\n"
+    ),
+}
+NEEDS_ALL = """
+import multiprocessing.pool, os, socket, tempfile
+threads = multiprocessing.pool.ThreadPool(8)
+pipes = [os.pipe() for _ in range(8)] + [socket.socketpair()]
+file = tempfile.TemporaryFile()
+file.write(bytes(1 << 20))
+def add(x, y):
+    return sum(threads.map(int, [x, y]))
+"""
+
+
+@pytest.mark.parametrize("layers", ["bubblewrap", "alone"])
+@pytest.mark.parametrize("what", USES_UP)
+def test_what_one_program_uses_up_is_missing_to_no_other(what, layers):
+    greedy = sandbox.Job.of(ADD, USES_UP[what] + "import time\ntime.sleep(3)\n", "greedy")
+    other = [sandbox.Job.of(ADD, NEEDS_ALL, str(number)) for number in range(6)]
+    bubblewrap = shutil.which("bwrap") if layers == "bubblewrap" else None
+    setup = Setup(confinement.landlock_abi(), bubblewrap, SHORT)
+    found = run(setup, [greedy, *other], 2, SHORT)
+    setup.close()
+    assert found[0].verdict in ("failed", "timeout", "memory", "crashed")
+    assert found[0].reason != pool.BROKE_ITS_SANDBOX
+    assert {v.verdict for v in found[1:]} == {"passed"}
+
+
+def test_files_of_a_program_are_gone_before_the_next_one_runs():
+    leaves = "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x' * 5_000_000)\n"
+    finds = "import os\nassert os.listdir('.') == os.listdir('/tmp') == []\n"
+    jobs = [add(leaves), add(finds), add(leaves), add(finds)]
+    setup = Setup(confinement.landlock_abi(), None, SHORT)
+    found = run(setup, jobs, 1, SHORT)
+    setup.close()
+    assert [(v.verdict, v.worn) for v in found] == [("passed", True), ("passed", False)] * 2
+
+
+GUESSES = """
+import random, string
+def {name}(text):
+    return ''.join(draw.choice(string.ascii_lowercase) for i in range(draw.randint(10, 20)))
+draw = {draw}
+"""
+
+
+@pytest.mark.parametrize("draw", ["random.Random(0)", "(random.seed(0), random)[1]", "random"])
+@pytest.mark.parametrize("task", ["HumanEval/38", "HumanEval/50"])
+def test_a_program_that_draws_what_the_test_draws_does_not_pass(task, draw):
+    problem = problems()[task]
+    guess = GUESSES.format(name=problem.entry_point, draw=draw)
+    job = sandbox.Job.of(problem, problem.prompt + "    pass\n" + guess)
+    assert sandbox.grade([job], 1, SHORT)[0].verdict == "passed"  # with the old, known seed
+    found = [sandbox.grade([job], 1, SHORT, nonce=sandbox.new_nonce())[0] for _ in range(3)]
+    assert [(v.verdict, v.reason) for v in found] == [("failed", "AssertionError")] * 3
+
+
+def test_a_nonce_repeats_what_the_tests_draw():
+    test = "def check(f):\n    import random\n    assert f(random.getrandbits(62)) == 1\n"
+    tell = "def f(drawn):\n    raise type(f'Drawn{drawn}', (Exception,), {})\n"
+    job = sandbox.Job("0", "f", "", test, tell)
+    first, second = sandbox.new_nonce(), sandbox.new_nonce()
+    reasons = [
+        sandbox.grade([job], 1, SHORT, nonce=nonce)[0].reason for nonce in (first, first, second)
+    ]
+    assert reasons[0] == reasons[1] != reasons[2]
 
 
 def test_a_worker_that_hangs_is_given_up(failing, monkeypatch):
@@ -471,5 +577,5 @@ def test_no_hostile_completion_passes_reaches_the_host_or_harms_the_next_job(
 ):
     result = hostile_results[user, layers]
     assert (result.user == 0) == (user == "root")
-    assert len(result.verdicts) == len(hostile_run.cases()) == 101
+    assert len(result.verdicts) == len(hostile_run.cases()) == 111
     assert result.problems == {}

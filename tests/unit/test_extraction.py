@@ -146,10 +146,89 @@ def test_an_answer_starts_inside_the_block_that_the_prompt_opened():
     assert continued.rule == "fence" and "return x + y" in (continued.program or "")
 
 
-def test_only_definitions_and_imports_of_an_answer_are_kept():
-    code = "import math\nLIMIT = 3\n@staticmethod\ndef add(x, y):\n    return x + y\n"
+RIGHT = "def add(x, y):\n    return x + y\n"
+TABLE = "def add(x, y):\n    return TABLE[x] + y\n"
+
+
+@pytest.mark.parametrize(
+    ("kept", "dropped"),
+    [
+        (
+            "import math\nLIMIT = 3\n@staticmethod\ndef add(x, y):\n    return math.ceil(LIMIT)",
+            "",
+        ),
+        (RIGHT, "print(add(1, 2))"),
+        (RIGHT, "result = add(int(input()), 2)"),
+        (RIGHT, "x, y = map(int, input().split())\nprint(add(x, y))"),
+        (RIGHT, "print(unknown)\nwrong = unknown + 1"),
+        (RIGHT, "import absent\nfrom absent import thing"),
+        (RIGHT, "class TestAdd(unittest.TestCase):\n    pass\nunittest.main()"),
+        (RIGHT, "@pytest.mark.parametrize('x', [1])\ndef test_add(x):\n    assert add(x, 0) == x"),
+        (RIGHT, "if __name__ == '__main__':\n    add = None"),
+        (RIGHT, "while True:\n    print(add(int(input()), 1))"),
+        (RIGHT, "for x, y in [(1, 2)]:\n    print(add(x, y), unknown)"),
+        (RIGHT, "assert add(1, 2) == 4"),
+        (RIGHT, "def main():\n    print(add(1, 2))\nmain()"),
+        ("def add(x, y):\n    return sum([x, y])\n", "sum = add(1, 2)\nlist = [sum]"),
+        ("TABLE = {}\nfor n in range(9):\n    TABLE[n] = n\n" + TABLE, "print(TABLE)"),
+        (
+            "TABLE = []\nwhile len(TABLE) < 9:\n    TABLE.append(0)\n" + TABLE,
+            "print(add(TABLE, 1))",
+        ),
+        (
+            TABLE + "TABLE = {}\ndef fill():\n    for n in range(9):\n        TABLE[n] = n\nfill()",
+            "main()",
+        ),
+        (TABLE + "def fill():\n    global TABLE\n    TABLE = {}\nfill()", ""),
+        (TABLE + "TABLE = []\ndef fill(table):\n    table.append(1)\nfill(TABLE)", "fill([])"),
+        (TABLE + "TABLE = [2, 1]\nimport random\nrandom.shuffle(TABLE)", ""),
+        (
+            "try:\n    from math import nope as f\nexcept ImportError:\n    f = int\n"
+            "def add(x, y):\n    return f(x)",
+            "try:\n    add(f)\nexcept ValueError:\n    pass",
+        ),
+        ("import sys\nsys.setrecursionlimit(9999)\n" + RIGHT, "sys.exit(0)"),
+        (
+            "class Node:\n    pass\nNode.weight = 1\ndef add(x, y):\n    return Node.weight",
+            "Other = 1",
+        ),
+        (RIGHT + "add.cache = {}", ""),
+        (
+            "seen = set()\nseen.add(1)\ndef add(x, y):\n    return seen",
+            "other = set()\nother.add(1)",
+        ),
+        ("from functools import *\n" + RIGHT, ""),
+        (RIGHT + "def memo(f):\n    return f\nadd = memo(add)", "plus = add"),
+        (
+            "def helper(x):\n    return other(x)\nother = lambda x: x\n"
+            "def add(x, y):\n    return [helper(v) for v in (x, y)]",
+            "x = helper(y)",
+        ),
+        ("import sys\nTABLE = [sys]\n" + TABLE, "sys.stdout.write('done')"),
+    ],
+)
+def test_what_the_function_needs_of_an_answer_is_kept_and_nothing_else(kept, dropped):
+    found = program("chat", PLAIN_PROMPT, ADD, fenced(f"{kept.rstrip()}\n{dropped}"))
+    assert found.program == f"{ADD.prompt}\n{kept.rstrip()}\n"
+
+
+def test_every_definition_is_kept_where_a_name_may_be_used_unseen():
+    code = "def helper(x):\n    return x\ndef add(x, y):\n    return eval('helper(x)') + y\n"
     found = program("chat", PLAIN_PROMPT, ADD, fenced(code + "print(add(1, 2))\n"))
     assert found.program == f"{ADD.prompt}\n{code}"
+
+
+def test_statements_that_share_a_line_are_told_apart():
+    code = "TABLE = ['ü']; print(input()); TABLE.append(\n1); x = unknown\n" + TABLE
+    found = program("chat", PLAIN_PROMPT, ADD, fenced(code))
+    assert found.program == f"{ADD.prompt}\nTABLE = ['ü']\nTABLE.append(\n1)\n{TABLE}"
+
+
+def test_an_import_from_the_future_comes_before_the_prompt():
+    code = "from __future__ import annotations\n" + RIGHT
+    found = program("chat", PLAIN_PROMPT, ADD, fenced(code)).program or ""
+    assert found == f"from __future__ import annotations\n{ADD.prompt}\n{RIGHT}"
+    compile(found, "program", "exec")
 
 
 def test_base_keeps_the_text_that_was_sent_and_cuts_at_column_0():

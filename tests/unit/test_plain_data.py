@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import enum
+import json
 import math
 from decimal import Decimal
 from fractions import Fraction
@@ -114,6 +115,26 @@ def test_other_objects_arrive_as_equal_to_nothing(value):
     assert arrived != 0 and arrived != [] and arrived is not None
 
 
+def test_a_forged_truth_value_of_numpy_does_not_equal_both():
+    value = loads(b'["numpy_number", ["|b1", [], "02"]]')
+    assert bool(value == True) and not bool(value == False)  # noqa: E712
+
+
+def test_text_of_numpy_does_not_take_more_memory_than_its_message_allows():
+    items = ["x" * 30000, *["y"] * 4000]
+    with pytest.raises(NotPlain):
+        loads(json.dumps(["numpy_items", ["U", [len(items)], items]]).encode())
+
+
+def test_types_that_cannot_cross_are_named():
+    inert: set[str] = set()
+    loads(dumps([AlwaysEqual(), {1: AlwaysEqual()}, [object()]]), inert)
+    assert inert == {"AlwaysEqual", "object"}
+    inert.clear()
+    loads(dumps(["object", "x"]), inert)
+    assert inert == set()
+
+
 def nested(depth: int) -> list:
     value: list = []
     for _ in range(depth):
@@ -141,6 +162,15 @@ def test_what_is_too_large_or_too_deep_does_not_leave(value):
         b'["Decimal", "1e999999999"]',
         b'["Fraction", [1, 0]]',
         b'["list", 5]',
+        b'["array", ["q", [1e300]]]',
+        b'["array", ["z", []]]',
+        b'["UserList", [["object", "x"]]]',
+        b'["UserDict", [[]]]',
+        b'["ChainMap", []]',
+        b'["numpy_number", ["|O", [], "00"]]',
+        b'["numpy_numbers", ["<f8", [1000000000], "00"]]',
+        b'["numpy_items", ["V", [1], ["x"]]]',
+        b'["numpy_items", ["U", [9], ["x"]]]',
         b'["dict", [1]]',
         b"[" * 30000 + b"]" * 30000,
         b"\xff",

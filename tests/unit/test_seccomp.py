@@ -105,12 +105,14 @@ def test_calls_are_judged_by_their_arguments(starter):
     assert [starter("socketpair", *kind) for kind in ((1, 2), (2, 1))] == [errno.EPERM] * 2
 
 
-def test_below_landlock_3_no_file_is_opened_to_be_emptied(machine):
+def test_below_landlock_3_no_file_is_emptied_by_opening_it_without_the_right_to_write(machine):
     arch, number = seccomp.MACHINES[machine], seccomp._numbers(machine)["openat"]
     for abi, expected in ((2, errno.EPERM), (3, ALLOWED)):
         instructions = seccomp.starter_filter(machine, abi)
-        assert decide(instructions, arch, number, 0, 0, 0x200) == expected
-        assert decide(instructions, arch, number, 0, 0, 0) == ALLOWED
+        for unwritten in (0x200, 0x203, 0x240):
+            assert decide(instructions, arch, number, 0, 0, unwritten) == expected
+        for checked_by_landlock in (0, 1, 2, 0x40, 0x201, 0x202, 0x241):
+            assert decide(instructions, arch, number, 0, 0, checked_by_landlock) == ALLOWED
 
 
 def test_a_solver_starts_threads_but_no_processes(solver):
@@ -120,8 +122,22 @@ def test_a_solver_starts_threads_but_no_processes(solver):
 
 def test_a_solver_signals_only_itself(solver):
     for name in ("kill", "tkill", "tgkill"):
-        assert solver(name, PID, 9) == ALLOWED
+        assert solver(name, *[PID] * (1 + (name == "tgkill")), 9) == ALLOWED
         assert [solver(name, pid, 0) for pid in (1, 0, (1 << 32) - 1)] == [errno.EPERM] * 3
+
+
+def test_a_solver_holds_nothing_that_the_kernel_counts_per_user(machine, solver):
+    assert solver("sendmsg") == solver("timer_create") == errno.EPERM
+    for name in ("kill", "tkill", "tgkill"):
+        thread = [PID] * (1 + (name == "tgkill"))
+        assert [solver(name, *thread, signal) for signal in (31, 32, 64)] == [
+            ALLOWED,
+            errno.EPERM,
+            errno.EPERM,
+        ]
+    judge = seccomp.SolverFilter(machine, judge=True)._template
+    arch, call = seccomp.MACHINES[machine], seccomp._numbers(machine)
+    assert decide(judge, arch, call["sendmsg"]) == ALLOWED
 
 
 def test_a_solver_reads_limits_but_sets_none(solver):

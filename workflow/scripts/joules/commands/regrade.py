@@ -1,7 +1,8 @@
 """Grade an archived campaign anew, from its stored answers and prompts alone.
 
 The new grades are written to TARGET, and every verdict that differs from the campaign's own is
-named. The campaign's own files are only read. Waits while this machine measures.
+named. Tests draw what they drew for the archived grade. The campaign's own files are only read.
+Waits while this machine measures.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from joules.core.errors import UserError
 from joules.core.grade_file import Grade
 from joules.core.stored import read_grade, read_prompts_file, read_record, write_grade
 from joules.grade.grading import grade_record
+from joules.grade.sandbox import sandbox
 from joules.inputs.humaneval import problems
 from joules.machine import lock
 
@@ -56,13 +58,15 @@ def regrade(
         name = path.relative_to(campaign / "records")
         record = read_record(path)
         prompts = read_prompts_file(campaign / "prompts" / f"{record.model.name}.jsonl")
-        grade = grade_record(record, prompts, problems(), workers)
-        write_grade(target / "grades" / name, grade)
         archived = campaign / "grades" / name
-        if not archived.is_file():
+        known = read_grade(archived) if archived.is_file() else None
+        nonce = known.nonce if known else sandbox.new_nonce()
+        grade = grade_record(record, prompts, problems(), workers, nonce)
+        write_grade(target / "grades" / name, grade)
+        if known is None:
             report(f"{name}: no archived grade to compare with")
             continue
-        lines = differences(read_grade(archived), grade)
+        lines = differences(known, grade)
         compared += grade.total
         different += len(lines)
         for line in lines:
@@ -71,15 +75,18 @@ def regrade(
 
 
 def act(options: argparse.Namespace) -> int:
-    """Grade the campaign anew; return 0 when every verdict is as archived, 1 when one differs."""
-    with lock.measuring(command_line.say_aside, lock.LOCK_FILE):
+    """Grade the campaign anew; return 0 when every verdict is as archived, 1 when one differs.
+
+    Also returns 1 where no archived grade was there to compare with.
+    """
+    with lock.measuring(command_line.say_aside):
         compared, different = regrade(
             options.campaign, options.target, options.workers, command_line.say_aside
         )
     command_line.say(
         f"{different} of {compared} verdicts differ from the archived ones ({options.target})"
     )
-    return command_line.NOT_SO if different else command_line.DONE
+    return command_line.NOT_SO if different or not compared else command_line.DONE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

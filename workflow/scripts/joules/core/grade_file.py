@@ -32,6 +32,10 @@ class SandboxFacts(Stored, frozen=True, kw_only=True):
         None
     )
     limits: Annotated[SandboxLimits, Meta(description="What one program may use.")]
+    scratch_bytes: Annotated[
+        int,
+        Meta(description="Size of each program's scratch folder; 0 where it could write nothing."),
+    ] = 0
     probes: Annotated[
         dict[str, str], Meta(description="Per attempt to break out: `refused`, or how it went.")
     ]
@@ -66,6 +70,13 @@ class Grade(Stored, frozen=True, kw_only=True):
     repetition: Annotated[int, Meta(ge=1, description="Of the record.")]
     sandbox: Annotated[SandboxFacts, Meta(description="What confined the programs.")]
     dataset_sha256: Annotated[Sha256, Meta(description="Of HumanEval's file of problems.")]
+    nonce: Annotated[
+        str | None,
+        Meta(
+            description="Random text that seeded what the tests draw; the same repeats the grade. "
+            "Null in older grades, whose seed was 0."
+        ),
+    ] = None
     gates: Annotated[
         Gates | None,
         Meta(description="Answers of our own that were graded beside; null in older grades."),

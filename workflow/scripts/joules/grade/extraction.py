@@ -10,6 +10,7 @@ import textwrap
 from dataclasses import dataclass
 
 from joules.core.errors import UserError
+from joules.grade.needed import byte_lines, needed, text_of
 from joules.inputs.humaneval import Problem
 
 # Where an answer ends, by prompt style; the first is the default. `column_0`: before the first
@@ -182,10 +183,10 @@ def _fenced(text: str, problem: Problem, parse: _Parser) -> Extraction | None:
     blocks = code_blocks(text)
     for block in blocks:
         if _defines(parse(block), name):
-            return Extraction(f"{problem.prompt}\n{_definitions(block)}", "fence")
+            return Extraction(_program(problem, block), "fence")
     for block in blocks:
         if prefix := _valid_prefix(block, name, parse):
-            return Extraction(f"{problem.prompt}\n{_definitions(prefix)}", "fence_truncated")
+            return Extraction(_program(problem, prefix), "fence_truncated")
     for block in blocks:
         for body in (block, textwrap.indent(block, "    ")):
             if body.lstrip("\n")[:1] in (" ", "\t") and parse(problem.prompt + body):
@@ -201,7 +202,7 @@ def _unfenced(text: str, problem: Problem, parse: _Parser) -> Extraction | None:
     for start in starts[:MAX_STARTS]:
         stop = next((fence for fence in fences if fence > start), len(lines))
         if prefix := _valid_prefix("\n".join(lines[start:stop]), problem.entry_point, parse):
-            return Extraction(f"{problem.prompt}\n{_definitions(prefix)}", "plain")
+            return Extraction(_program(problem, prefix), "plain")
     body = "\n".join(lines[: fences[0]] if fences else lines)
     for rule, kept in (("body", body), ("body_cut", first_indented_lines(body))):
         if kept.strip() and parse(problem.prompt + kept):
@@ -329,17 +330,22 @@ def _valid_prefix(source: str, name: str, parse: _Parser) -> str | None:
     return "\n".join(good) if defined else None
 
 
-def _definitions(source: str) -> str:
-    """Return only imports, definitions and assignments: no demo calls, prints or self-tests."""
+def _program(problem: Problem, source: str) -> str:
+    """Return the prompt with what its function needs of `source`: no demonstrations, no tests."""
     tree = _parse(source)
-    lines = source.split("\n")
-    kept = []
-    for node in tree.body if tree else ():
-        if _is_definition(node):
-            decorators = getattr(node, "decorator_list", [])
-            first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
-            kept.append("\n".join(lines[first - 1 : node.end_lineno]))
-    return "\n".join(kept) + "\n"
+    body = tree.body if tree else []
+    future = [node for node in body if isinstance(node, ast.ImportFrom) and _is_future(node)]
+    chosen = needed(tree, source, problem.entry_point) if tree else []
+    if chosen is None:
+        chosen = [node for node in body if _is_definition(node)]
+    lines = byte_lines(source)
+    kept = [text_of(node, lines) for node in chosen if node not in future]
+    first = "".join(text_of(node, lines) + "\n" for node in future)  # nothing may come before
+    return f"{first}{problem.prompt}\n" + "\n".join(kept) + "\n"
+
+
+def _is_future(node: ast.ImportFrom) -> bool:
+    return node.module == "__future__" and not node.level
 
 
 def _is_definition(node: ast.stmt) -> bool:

@@ -14,12 +14,17 @@ from joules.inputs.humaneval import Problem
 
 
 def grade_record(
-    record: Record, prompts: PromptsFile, problems: Mapping[str, Problem], workers: int
+    record: Record,
+    prompts: PromptsFile,
+    problems: Mapping[str, Problem],
+    workers: int,
+    nonce: str | None,
 ) -> Grade:
     """Grade every task of one run's record.
 
-    `prompts` are those that the run answered. Equal completions give an equal grade, apart from
-    `sandbox`, which describes the machine that graded.
+    `prompts` are those that the run answered. `nonce` seeds what the tests draw: a new one
+    (`sandbox.new_nonce`), or that of the grade to repeat. Equal completions and an equal nonce give
+    an equal grade, apart from `sandbox`, which describes the machine that graded.
     With the answers, the reference solution and an empty answer of each task are graded: the first
     must pass and the second must not, or nothing is counted. Raises UserError for that, for a task
     without a prompt or problem, and as `sandbox.grade` does.
@@ -36,7 +41,7 @@ def grade_record(
         extractions.append(found)
         jobs.append(sandbox.Job.of(problem, found.program))
     gates = _gates([problems[task.task_id] for task in record.tasks])
-    verdicts = sandbox.grade([*gates, *jobs], workers)
+    verdicts = sandbox.grade([*gates, *jobs], workers, nonce=nonce)
     passed_gates = _check_gates(gates, verdicts[: len(gates)])
     verdicts = verdicts[len(gates) :]
     tasks = [
@@ -60,6 +65,7 @@ def grade_record(
         repetition=record.repetition,
         sandbox=sandbox.self_test(),
         dataset_sha256=humaneval.DATASET_SHA256,
+        nonce=nonce,
         gates=passed_gates,
         tasks=tasks,
         passed=passed,

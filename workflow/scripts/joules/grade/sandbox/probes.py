@@ -11,9 +11,11 @@ import mmap
 import os
 import re
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypedDict
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -23,7 +25,8 @@ class Bait(TypedDict):
     """What the parent prepared for the attempts to reach; `joules.grade.sandbox.sandbox` makes it.
 
     `name` is that of a file that nobody has, of an abstract socket, and the content of `canary`.
-    `dataset` is HumanEval's file, `capget` a system call's number, `memory_bytes` the limit.
+    `shared` are device and number of folders that all may write to, `dataset` is HumanEval's file,
+    `capget` a system call's number, `memory_bytes` the limit.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Bait(TypedDict):
     socket: str
     port: int
     parent: int
+    shared: list[list[int]]
     dataset: str
     folders: list[str]
     capget: int
@@ -97,13 +101,58 @@ def read_the_environment(bait: Bait) -> None:
 
 
 def write_a_file(bait: Bait) -> None:
-    """Write, truncate or make a file anywhere."""
-    folders = ["/tmp", "/dev/shm", "/var/tmp", ".", os.path.dirname(os.__file__)]
+    """Write, truncate or make a file anywhere but in a scratch folder that nobody else sees."""
+    for folder in ("/tmp", "/var/tmp", "."):
+        path = Path(folder, bait["name"])
+        with contextlib.suppress(OSError):
+            path.write_bytes(b"")
+            found = os.stat(folder)
+            path.unlink()
+            if [found.st_dev, found.st_ino] in bait["shared"]:
+                return
+    folders = ["/", "/dev/shm", os.path.dirname(bait["canary"]), os.path.dirname(os.__file__)]
     names = [os.path.join(folder, bait["name"]) for folder in folders]
     _any(
         *(lambda name=name: open(name, "w").close() for name in names),
         lambda: open(bait["canary"], "w").close(),
         lambda: os.close(os.open(bait["canary"], os.O_RDONLY | os.O_TRUNC)),
+    )
+
+
+def fill_the_scratch_folder(bait: Bait) -> None:
+    """Keep more in files than some MB, or more than some hundred files."""
+    names = [f"{bait['name']}-{number}" for number in range(1000)]
+    try:
+        _any(
+            lambda: [Path(name).write_bytes(bytes(2 << 20)) for name in names[:16]],
+            lambda: [Path(name).write_bytes(b"") for name in names],
+        )
+    finally:
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+
+
+def use_up_what_is_counted_per_user(bait: Bait) -> None:
+    """Hold what the kernel limits per user: then others of that user have less or none.
+
+    Descriptors in flight, pages of pipes, timers and queued signals, watches, keys, locked memory.
+    """
+    ours, _ = socket.socketpair()
+    reading, _ = os.pipe()
+    calls = {"x86_64": (294, 248), "aarch64": (26, 217)}[os.uname().machine]
+    new = ctypes.create_string_buffer(8)
+    page = mmap.mmap(-1, mmap.PAGESIZE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN])
+    _any(
+        lambda: socket.send_fds(ours, [b"x"], [reading]),
+        lambda: fcntl.fcntl(reading, 1031, 1 << 20),
+        lambda: _must(_libc.timer_create(1, None, new)),
+        lambda: os.kill(os.getpid(), signal.SIGRTMIN),
+        lambda: _must(_libc.syscall(calls[0], 0)),
+        lambda: _must(_libc.syscall(calls[1], b"user", b"probe", b"x", 1, -3)),
+        lambda: _must(_libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(mmap.PAGESIZE))),
     )
 
 
@@ -248,6 +297,8 @@ ATTEMPTS = {
         read_a_file_outside,
         read_the_environment,
         write_a_file,
+        fill_the_scratch_folder,
+        use_up_what_is_counted_per_user,
         change_metadata,
         start_a_process,
         replace_the_process,

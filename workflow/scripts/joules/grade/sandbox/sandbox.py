@@ -20,11 +20,29 @@ from pathlib import Path
 from joules.core.errors import UserError
 from joules.core.grade_file import SandboxFacts, SandboxLimits
 from joules.grade.sandbox import confinement, probes, seccomp
-from joules.grade.sandbox.pool import Job, Limits, Setup, Verdict, WorkerLost, numpy_paths, run
+from joules.grade.sandbox.pool import (
+    BROKE_ITS_SANDBOX,
+    Job,
+    Limits,
+    Setup,
+    Verdict,
+    WorkerLost,
+    numpy_paths,
+    run,
+)
 from joules.grade.sandbox.probes import Bait
 from joules.inputs.humaneval import archive_path
 
-__all__ = ["DEFAULT_LIMITS", "Job", "Limits", "Verdict", "grade", "self_test"]
+__all__ = [
+    "BROKE_ITS_SANDBOX",
+    "DEFAULT_LIMITS",
+    "Job",
+    "Limits",
+    "Verdict",
+    "grade",
+    "new_nonce",
+    "self_test",
+]
 
 DEFAULT_LIMITS = Limits()
 CONTAINER = (
@@ -51,6 +69,11 @@ def _setup(limits: Limits, landlock_abi: int | None) -> Setup:
             f"(kernel parameter lsm=landlock,...). {CONTAINER}"
         )
     return Setup(abi, shutil.which("bwrap"), limits)
+
+
+def new_nonce() -> str:
+    """Return 128 random bits for one grading, as hexadecimal digits."""
+    return os.urandom(16).hex()
 
 
 _tested: dict[tuple[Limits, int | None], tuple[Setup, SandboxFacts]] = {}
@@ -89,10 +112,15 @@ def _test(setup: Setup) -> SandboxFacts:
             setup.idle.append(setup.worker())
         except WorkerLost as lost:
             setup.close()
-            setup.bubblewrap, bubblewrap = None, f"not used: {lost}"
+            setup.own_view = False  # a bubblewrap that is setuid root refuses it
+            try:
+                setup.idle.append(setup.worker())
+            except WorkerLost:
+                setup.bubblewrap, bubblewrap = None, f"not used: {lost}"
     limits = setup.limits
     with _bait(limits.memory_bytes) as (bait, reached):
         outcomes = _probe(setup, bait)
+        scratch = _has_scratch(setup)
         if reached():
             outcomes["connection"] = "escaped"
     escaped = sorted(name for name, outcome in outcomes.items() if outcome != "refused")
@@ -111,8 +139,15 @@ def _test(setup: Setup) -> SandboxFacts:
         python=platform.python_version(),
         numpy=version("numpy") if numpy_paths() else None,
         limits=SandboxLimits(limits.cpu_s, limits.wall_s, limits.memory_bytes),
+        scratch_bytes=confinement.SCRATCH_BYTES if scratch else 0,
         probes=outcomes,
     )
+
+
+def _has_scratch(setup: Setup) -> bool:
+    worker = setup.worker()
+    setup.idle.append(worker)
+    return worker.scratch
 
 
 def _probe(setup: Setup, bait: Bait) -> dict[str, str]:
@@ -128,7 +163,7 @@ def _probe(setup: Setup, bait: Bait) -> dict[str, str]:
     together = [name for name in probes.ATTEMPTS if name != slow]
     jobs = [job(slow, [slow]), job(spin, [spin], "spin"), job("together", together)]
     try:
-        found = {verdict.id: verdict for verdict in run(setup, jobs, 2, setup.limits)}
+        found = {verdict.id: verdict for verdict in run(setup, jobs, 2, setup.limits, ours=True)}
         if found.pop("together").verdict == "passed":
             found |= {name: Verdict(name, "passed") for name in together}
         else:  # one by one, to name those that escaped
@@ -174,12 +209,14 @@ def _bait(memory_bytes: int) -> Iterator[tuple[Bait, Callable[[], bool]]]:
             touched = canary.read_text(encoding="utf-8") != name
             return touched or bool(select.select([tcp, abstract, path], [], [], 0)[0])
 
+        shared = [os.stat(known) for known in ("/tmp", "/var/tmp", ".") if os.path.isdir(known)]
         bait: Bait = {
             "name": name,
             "canary": str(canary),
             "socket": str(Path(folder, "socket")),
             "port": tcp.getsockname()[1],
             "parent": os.getpid(),
+            "shared": [[found.st_dev, found.st_ino] for found in shared],
             "dataset": str(archive_path()),
             "folders": confinement.system_folders(),
             "capget": {"x86_64": 125, "aarch64": 90}.get(platform.machine(), 0),
@@ -193,15 +230,17 @@ def grade(
     workers: int = 2,
     limits: Limits = DEFAULT_LIMITS,
     landlock_abi: int | None = None,
+    nonce: str | None = None,
 ) -> list[Verdict]:
     """Return one verdict per job, in the order of `jobs`, from `workers` workers.
 
-    Verdicts do not depend on the number of workers. Raises UserError when the self-test fails, or
-    when the sandbox fails twice on a job.
+    `nonce` seeds what the tests draw; no program can know it. None repeats gradings from before
+    there was one. Verdicts do not depend on the number of workers. Raises UserError when the
+    self-test fails, or when the sandbox fails twice on a job and for a harmless program too.
     """
     setup, _ = _prepared(limits, landlock_abi)
     try:
-        return run(setup, jobs, workers, limits)
+        return run(setup, jobs, workers, limits, nonce)
     except WorkerLost as lost:
         raise UserError(f"The sandbox could not be started ({lost}). Run it again.") from lost
     finally:

@@ -39,8 +39,10 @@ pselect6 270 72, ppoll 271 73, set_robust_list 273 99, epoll_pwait 281 22, timer
 eventfd 284 -, timerfd_settime 286 86, timerfd_gettime 287 87, signalfd4 289 74, eventfd2 290 19,
 epoll_create1 291 20, dup3 292 24, pipe2 293 59, preadv 295 69, pwritev 296 70, getcpu 309 168,
 getrandom 318 278, membarrier 324 283, preadv2 327 286, statx 332 291, rseq 334 293, close_range
-436 436, faccessat2 439 439, epoll_pwait2 441 441
+436 436, faccessat2 439 439, epoll_pwait2 441 441, mkdir 83 -, mkdirat 258 34, unlink 87 -,
+unlinkat 263 35, rmdir 84 -
 """
+# Where Landlock allows it, which is the scratch folder: mkdir, unlink, rmdir.
 # Allowed to the process that starts others, taken away from each of those by `SolverFilter`.
 _STARTER_CALLS = """
 clone 56 220, kill 62 129, tkill 200 130, tgkill 234 131, prlimit64 302 261, setrlimit 160 164,
@@ -60,7 +62,9 @@ _IOCTL = (
 )  # TCGETS, size, FIONREAD, FIONBIO, CLOEXEC
 _PRCTL = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)  # readers, PR_SET_NAME and PR_SET_VMA
 _CLONE_THREAD = 0x10000
-
+_FIRST_QUEUED_SIGNAL = 32
+# Taken from solvers: what the kernel counts per user (descriptors in flight, pending signals).
+_USED_UP_FOR_OTHERS = ("sendmsg", "timer_create")
 
 _LOAD, _JUMP_EQUAL, _JUMP_NOT_LESS, _JUMP_ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 6
 _ALLOW, _KILL_PROCESS = 0x7FFF0000, 0x80000000
@@ -108,6 +112,18 @@ def _null(index: int) -> list[Instruction]:
     return [low, (_JUMP_EQUAL, 0, 3, 0), high, (_JUMP_EQUAL, 0, 1, 0), _ACCEPT, _refuse()]
 
 
+def _truncating_only_to_write(index: int) -> list[Instruction]:
+    """Accept open flags without O_TRUNC, or with it and write access."""
+    return [
+        _argument(index),
+        (_AND, 0, 0, _O_TRUNC | 3),
+        (_JUMP_EQUAL, 2, 0, _O_TRUNC),
+        (_JUMP_EQUAL, 1, 0, _O_TRUNC | 3),
+        _ACCEPT,
+        _refuse(),
+    ]
+
+
 def _without_bit(index: int, bit: int) -> list[Instruction]:
     return [_argument(index), (_JUMP_ANY_BIT, 0, 1, bit), _refuse(), _ACCEPT]
 
@@ -147,7 +163,7 @@ def starter_filter(machine: str, landlock_abi: int) -> bytes:
     if landlock_abi < 3:
         for name, flags in (("open", 1), ("openat", 2)):
             if name in call:
-                code += _when(call[name], _without_bit(flags, _O_TRUNC))
+                code += _when(call[name], _truncating_only_to_write(flags))
     checked = {row.split()[0] for row in _CHECKED_CALLS.split(",")}
     for name, number in call.items():
         if name not in checked:
@@ -156,18 +172,27 @@ def starter_filter(machine: str, landlock_abi: int) -> bytes:
 
 
 class SolverFilter:
-    """The filter that a solver adds for itself; built once, because only the pid differs."""
+    """The filter that a solver or judge adds for itself; built once, only the pid differs."""
 
     _PID = 0x5A5A5A5A
 
-    def __init__(self, machine: str) -> None:
-        """Build the filter for one machine type (a key of `MACHINES`)."""
+    def __init__(self, machine: str, judge: bool = False) -> None:
+        """Build the filter for one machine type (a key of `MACHINES`); a `judge` sends pipes."""
         call = _numbers(machine)
-        own = [_argument(0), (_JUMP_EQUAL, 1, 0, self._PID), _refuse(), _ACCEPT]
         thread = [_argument(0), (_JUMP_ANY_BIT, 1, 0, _CLONE_THREAD), _refuse(), _ACCEPT]
         code: list[Instruction] = [(_LOAD, 0, 0, 0), *_when(call["clone"], thread)]
-        for name in ("kill", "tkill", "tgkill"):
+        for name, signal in (("kill", 1), ("tkill", 1), ("tgkill", 2)):
+            own = [
+                _argument(0),
+                (_JUMP_EQUAL, 0, 2, self._PID),
+                _argument(signal),
+                (_JUMP_NOT_LESS, 0, 1, _FIRST_QUEUED_SIGNAL),
+                _refuse(),
+                _ACCEPT,
+            ]
             code += _when(call[name], own)
+        for name in () if judge else _USED_UP_FOR_OTHERS:
+            code += _when(call[name], [_refuse()])
         code += _when(call["prlimit64"], _null(2))
         code += _when(call["prctl"], _one_of(0, _PRCTL))
         for name in ("setsid", "setrlimit", "landlock_restrict_self"):

@@ -32,7 +32,7 @@ for _name in ("joules", "joules.grade", _PACKAGE):
     sys.modules[_name] = types.ModuleType(_name)
     sys.modules[_name].__path__ = []
 sys.modules[_PACKAGE].__path__ = [os.path.dirname(os.path.abspath(__file__))]
-from joules.grade.sandbox import confinement, judge, plain_data, seccomp  # noqa: E402
+from joules.grade.sandbox import confinement, judge, plain_data, seccomp, semaphores  # noqa: E402
 
 REQUESTS, ANSWERS = 3, 4
 JUDGE_MEMORY_BYTES = 4 << 30
@@ -46,6 +46,7 @@ class Confinement(NamedTuple):
     landlock_abi: int
     readable: list[str]
     listable: list[str]
+    scratch: str | None = None
 
 
 class Inherited(NamedTuple):
@@ -84,7 +85,7 @@ def write_frame(descriptor: int, data: bytes) -> None:
 def confine(to: Confinement) -> None:
     """Confine this process for good; its children inherit it. Raises CannotConfine or OSError."""
     confinement.drop_capabilities()
-    confinement.restrict_files(to.readable, to.listable, ["/dev/null"], to.landlock_abi)
+    confinement.restrict_files(to.readable, to.listable, ["/dev/null"], to.landlock_abi, to.scratch)
     seccomp.install(seccomp.starter_filter(os.uname().machine, to.landlock_abi))
 
 
@@ -207,6 +208,7 @@ def prepare_for_solvers() -> None:
     sys.argv[:] = [""]
     sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = Silence()  # type: ignore[misc,assignment]
     sys.stdin = sys.__stdin__ = NoInput()  # type: ignore[misc,assignment]
+    sys.meta_path.insert(0, semaphores.Finder())
     sys.modules["program"] = types.ModuleType("program")
     sys.modules["__main__"] = types.ModuleType("__main__")
 
@@ -214,10 +216,15 @@ def prepare_for_solvers() -> None:
 def run_zygote(start: judge.StartMessage, to: Confinement, link: socket.socket) -> None:
     """Fork a solver for each request and end it when told. Sees neither programs nor tests."""
     try:
+        parent = os.getppid()
+        threads = confinement.thread_limit()
+        to = to._replace(scratch=confinement.own_scratch(to.readable))
+        confinement.die_with_parent(parent)
+        file_bytes = confinement.SCRATCH_BYTES if to.scratch else 0
         inherited = Inherited(
             zygote=os.getpid(),
             scope=confinement.scope_ruleset(to.landlock_abi),
-            limits=confinement.solver_limits(start["memory_bytes"]),
+            limits=confinement.solver_limits(start["memory_bytes"], threads, file_bytes),
             filter=seccomp.SolverFilter(os.uname().machine),
         )
         confine(to)
@@ -227,7 +234,8 @@ def run_zygote(start: judge.StartMessage, to: Confinement, link: socket.socket) 
     prepare_for_solvers()
     gc.freeze()
     gc.enable()
-    link.sendall(judge.READY)
+    unused = last_change(to.scratch)
+    link.sendall(judge.WITH_SCRATCH if to.scratch else judge.READY)
     while True:
         message, ancillary, _, _ = link.recvmsg(1, socket.CMSG_LEN(8))
         if not message:
@@ -253,7 +261,17 @@ def run_zygote(start: judge.StartMessage, to: Confinement, link: socket.socket) 
         _, status, usage = os.wait4(solver, 0)
         status = status if ended else 0
         cpu_s = usage.ru_utime + usage.ru_stime
-        link.sendall(judge.ENDED.pack(status, cpu_s, usage.ru_maxrss * 1024))
+        before, unused = unused, last_change(to.scratch)
+        worn = before != unused
+        link.sendall(judge.ENDED.pack(status, cpu_s, usage.ru_maxrss * 1024, worn))
+
+
+def last_change(scratch: str | None) -> int:
+    """Return when an entry of the scratch folder was last made or removed, in ns.
+
+    No program can set it back: that system call is refused.
+    """
+    return os.stat(scratch).st_mtime_ns if scratch else 0
 
 
 def ends_by_itself(solver: int, seconds: float = 1.0) -> bool:
@@ -300,12 +318,13 @@ def main() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_AS, (JUDGE_MEMORY_BYTES, JUDGE_MEMORY_BYTES))
         confine(to)
-        seccomp.SolverFilter(os.uname().machine).install()
+        seccomp.SolverFilter(os.uname().machine, judge=True).install()
         told = link.recv(1000)
-        error = "" if told == judge.READY else told.decode() or "the zygote is gone"
+        scratch = told == judge.WITH_SCRATCH
+        error = "" if told.startswith(judge.READY) else told.decode() or "the zygote is gone"
     except (confinement.CannotConfine, OSError) as problem:
-        error = str(problem)
-    tell(results, {"error": error, "verdict": None})
+        error, scratch = str(problem), False
+    tell(results, {"error": error, "scratch": scratch, "verdict": None})
     if error:
         return
     for standard in (0, 1, 2):
@@ -319,11 +338,11 @@ def main() -> None:
         try:
             verdict = judge.judge(session or judge.Session(link), job)
         except (judge.HarnessError, OSError) as problem:
-            tell(results, {"error": ascii(str(problem)), "verdict": None})
+            tell(results, {"error": ascii(str(problem)), "scratch": False, "verdict": None})
             return
-        tell(results, {"error": "", "verdict": verdict})
+        tell(results, {"error": "", "scratch": scratch, "verdict": verdict})
         # A solver confines itself while the next job is on its way, and none waits for nothing.
-        session = judge.Session(link) if job["more"] else None
+        session = judge.Session(link) if job["more"] and not verdict["worn"] else None
 
 
 def tell(results: int, message: judge.AnswerMessage) -> None:
