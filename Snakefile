@@ -50,6 +50,7 @@ include: "workflow/rules/archive.smk"
 
 onstart:
     require_meter()
+    end_on_hangup()
 
 
 rule all:

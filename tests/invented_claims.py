@@ -4,7 +4,7 @@ import itertools
 from pathlib import Path
 
 from joules.core.paths import figure_names
-from joules.core.places import PACKAGE
+from joules.core.places import PACKAGE, REPOSITORY
 from joules.core.study import Carbon
 from joules.write.claims_file import (
     Claim,
@@ -19,7 +19,7 @@ from joules.write.claims_file import (
 )
 from joules.write.published_article import read_published_article
 
-PAPER = Path(__file__).parents[1] / "paper"
+PAPER = REPOSITORY / "paper"
 PUBLISHED = read_published_article(PAPER / "published-2025.yaml")
 FIGURES = figure_names(PACKAGE)
 SECTIONS = [

@@ -1,20 +1,41 @@
-"""A fake powercap tree, as the kernel lays it out, and CodeCarbon pointed at it."""
+"""A tree of powercap zones as kernels make them, below a folder, and CodeCarbon pointed at it.
+
+For faults of a counter at a chosen moment; test_real_trees.py has both readers unpatched.
+"""
 
 import contextlib
+import importlib.util
 import os
 from pathlib import Path
 from unittest import mock
 
+import yaml
+
+from joules.meters import powercap
+
+SYSFS = Path(__file__).parent / "sysfs"
+ALL_LAYOUTS = yaml.safe_load((SYSFS / "layouts.yaml").read_text())
+
+
+def lay_out(layout: str, root: Path) -> Path:
+    """Make the tree of a layout; return its class/powercap."""
+    spec = importlib.util.spec_from_file_location("lay_out", SYSFS / "lay_out.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.lay_out(ALL_LAYOUTS[layout], root)
+
 
 class Zone:
-    """One zone of a fake powercap tree; writes are atomic, as reads of the kernel's files are."""
+    """One zone of a tree; writes are atomic, as reads of the kernel's files are."""
 
-    def __init__(self, path: Path, name: str, energy_uj: int = 1_000_000, range_uj: int = 10**9):
-        self.path, self.range_uj = path, range_uj
-        path.mkdir(parents=True)
-        (path / "name").write_text(name + "\n")
-        (path / "max_energy_range_uj").write_text(f"{range_uj}\n")
+    def __init__(self, link: Path, energy_uj: int = 1_000_000):
+        self.path = link.resolve()
+        self.limit((self.path / "max_energy_range_uj").read_text())
         self.set(energy_uj)
+
+    def limit(self, range_uj: int | str) -> None:
+        (self.path / "max_energy_range_uj").write_text(f"{range_uj}\n")
+        self.range_uj = int(range_uj)
 
     def set(self, energy_uj: int) -> None:
         part = self.path / "part"
@@ -37,20 +58,23 @@ class Package(Zone):
             self.copy.add(joules)
 
 
-def make_tree(root: Path) -> tuple[Path, Package, Zone]:
-    """Make a package zone with core and DRAM below it, an MMIO copy of it, and a psys zone."""
-    copy = Zone(root / "intel-rapl-mmio/intel-rapl-mmio:0", "package-0", range_uj=262_143_328_850)
-    package = Package(root / "intel-rapl/intel-rapl:0", "package-0", range_uj=262_143_328_850)
-    dram = Zone(root / "intel-rapl/intel-rapl:0/intel-rapl:0:1", "dram")
-    Zone(root / "intel-rapl/intel-rapl:0/intel-rapl:0:0", "core")
-    package.copy = copy
-    Zone(root / "intel-rapl/intel-rapl:1", "psys")
-    return root, package, dram
+def make_tree(folder: Path) -> tuple[Path, Package, Zone]:
+    """Make the laptop: package with core, uncore and memory below it, its MMIO copy, and psys."""
+    root = lay_out("intel-laptop-psys", folder)
+    package, memory = Package(root / "intel-rapl:0"), Zone(root / "intel-rapl:0:2")
+    package.copy = Zone(root / "intel-rapl-mmio:0")
+    Zone(root / "intel-rapl:1")
+    return root, package, memory
+
+
+def counters(root: Path) -> list[powercap.Meter]:
+    """Return the meter of a tree, as the own reader takes it."""
+    return [powercap.Meter(root=root)]
 
 
 @contextlib.contextmanager
 def codecarbon_reads(root: Path):
-    """Point CodeCarbon at a fake tree; it has no setting for that."""
+    """Point CodeCarbon at a tree; it has no setting for that."""
     import codecarbon.core.cpu as cpu
     import codecarbon.external.hardware as hardware
     from codecarbon.core import hardware_cache

@@ -10,11 +10,12 @@ from typing import Any
 from joules.core import paths
 from joules.core.files import sha256_of
 from joules.core.inference import Model, Options, Prompt, Settings
+from joules.core.places import REPOSITORY
 from joules.core.reading import read_configuration, study_of
 from joules.inputs.tokenizer import tokenize
 from joules.runtimes import Runtime, load
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = REPOSITORY
 MODELS = CHECKOUT / "data/demo-model"
 SETTINGS = Settings(
     context_length=2048,

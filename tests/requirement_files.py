@@ -7,7 +7,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
+from joules.core.places import REPOSITORY
+
+ROOT = REPOSITORY
 ASKED = sorted((ROOT / "requirements").glob("*.in"))
 PINNED = sorted((ROOT / "requirements").glob("*.txt"))
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))

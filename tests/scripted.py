@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from joules.core.inference import Completion, Model, Settings
+from joules.core.places import REPOSITORY
 from joules.core.plan import Run
 from joules.core.prompts_file import PromptedModel, PromptRow, PromptsFile
 from joules.core.reading import DEFAULT, read_catalogue, read_configuration, study_of
@@ -15,7 +16,6 @@ from joules.inputs.prompts import hash_ids
 from joules.measure import campaign, instrument, preparation, protocol
 from joules.meters import reader
 
-REPOSITORY = Path(__file__).parents[1]
 DEMO = study_of(read_configuration(REPOSITORY / DEFAULT))
 LIMITS = DEMO.limits
 
@@ -34,7 +34,7 @@ def changed(parameters: RunParameters, **parts: dict[str, float | bool]) -> RunP
 PARAMETERS = changed(
     run_parameters(DEMO, read_catalogue(), DEMO.models[0], DEMO.runtimes[0]),
     windows={"preflight_s": 0.01, "idle_s": 0.01, "rest_s": 0.0, "rest_cap_s": 300.0},
-    settle={"limit": 0.02, "seconds": 0.0, "cap_s": 0.2},
+    settle={"limit": 0.02, "seconds": 0.02},
 )
 STRICT = changed(PARAMETERS, limits={"flag_only": False})
 SETTINGS = Settings(2048, 1, 512, 512, False, 0, 1, 256)
@@ -79,6 +79,7 @@ class Scripted:
     LABEL = "Scripted"
     CANNOT_HOLD: frozenset[str] = frozenset()
     PACKAGES: tuple[str, ...] = ()
+    IMPORTS = False
 
     def __init__(self, miscount: int = 0, in_force: dict[str, int] | None = None, **answer: Any):
         self.miscount, self.in_force, self.answer = miscount, in_force or {}, answer
@@ -91,6 +92,12 @@ class Scripted:
 
     def __exit__(self, *exception):
         self.stopped += 1
+
+    def import_model(self, model):
+        self.sent.append("import")
+
+    def holder(self):
+        return 1
 
     def start(self, model, settings):
         self.sent.append("start")
@@ -105,7 +112,7 @@ class Scripted:
         self.sent.append(prompt.text)
         values = {
             "text": "    return 1\n",
-            "prompt_tokens": len(prompt.token_ids) + (self.miscount if max_tokens is None else 0),
+            "prompt_tokens": len(prompt.token_ids) + (self.miscount if max_tokens != 1 else 0),
             "generated_tokens": 4,
             "prefill_s": 0.001,
             "decode_s": 0.002 * (1 + len(self.sent) % 3),
@@ -119,7 +126,7 @@ def run(
 ):
     """Measure one run of a scripted runtime; return what was measured and the instrument."""
     said: list[str] = more.pop("said", [])
-    meter = more.pop("meter", None) or reader.CounterMeter([])
+    meter = more.pop("meter", None) or reader.OwnReader([])
     with meter:
         measured = instrument.Instrument("NLD", Path(tmp), meter)
         parts = protocol.run_once(
@@ -141,6 +148,8 @@ def assigned(folder: Path) -> campaign.Assignment:
     return campaign.Assignment(
         run=Run("m", "a", "task", 1),
         position=Position(1, 1),
+        session="boot/1",
+        first_temperature_c=None,
         study=DEMO,
         parameters=PARAMETERS,
         settings=SETTINGS,

@@ -25,7 +25,7 @@ SMALL = DEMONSTRATION | {
     "blocks": 2,
     "problems": 5,
     "windows": {"preflight_s": 0.2, "idle_s": 0.3, "rest_s": 0},
-    "settle": {"limit": 0.02, "seconds": 0.1, "cap_s": 0.5},
+    "settle": {"limit": 0.02, "seconds": 0.1},
 }
 
 

@@ -135,8 +135,9 @@ def make_record(
                 generated_tokens=int(generated[index]),
                 retokenised_tokens=int(generated[index]) - 1,
                 start_s=passed_s,
+                overhead_s=duration_s * 0.05,
                 prefill_s=duration_s * 0.2,
-                decode_s=duration_s * 0.8,
+                decode_s=duration_s * 0.75,
                 duration_s=duration_s,
                 energy_j=energy(task_j, measured),
                 prefill_energy_j=prefill_j if measured else None,
@@ -148,7 +149,7 @@ def make_record(
         passed_s += duration_s / (1 - GAP_SHARE)
     tasks_j = sum(task.energy_j.headline_j() for task in tasks)
     tasks_s = sum(task.duration_s for task in tasks)
-    energy_j = tasks_j / (1 - GAP_SHARE)
+    gaps_j = tasks_j / (1 - GAP_SHARE) - tasks_j
     duration_s = tasks_s / (1 - GAP_SHARE)
     seen = 0.05 if invalid else 0.001
     return Record(
@@ -172,17 +173,19 @@ def make_record(
         settings_in_force={"context_length": settings.context_length},
         instrument=instrument(tier),
         environment=ENVIRONMENT,
-        windows=_windows(1000.0 + 600.0 * position, duration_s, energy_j, measured),
+        page_cache_warmed=True,
+        windows=_windows(run, 1000.0 + 600.0 * position, duration_s, tasks_j + gaps_j, measured),
         tasks=tasks,
         gaps=Gaps(
             duration_s=duration_s - tasks_s,
-            energy_j=energy_j - tasks_j,
+            energy_j=gaps_j,
             share=GAP_SHARE,
             conservation=0.0,
+            by_component_j=energy(gaps_j, measured),
         ),
         trace=trace(duration_s, measured),
         settle=Settle(settled=True, prompts=20, cv=0.01, limit=0.02),
-        energy_j=energy_j,
+        energy_j=tasks_j,
         generated_tokens=sum(task.generated_tokens for task in tasks),
         prompt_tokens=sum(task.prompt_tokens for task in tasks),
         validity=Validity(
@@ -196,10 +199,16 @@ def make_record(
     )
 
 
-def _windows(start_s: float, duration_s: float, energy_j: float, dram: bool) -> list[Window]:
-    """Return the windows of a run, one after the other; the tasks last and need as given."""
+def _windows(
+    run: Run, start_s: float, duration_s: float, energy_j: float, dram: bool
+) -> list[Window]:
+    """Return the windows of a run, one after the other; the tasks last and need as given.
+
+    One of the runtimes imports its models.
+    """
     lasting: tuple[tuple[WindowName, float, float], ...] = (
         ("idle_cold", 30.0, IDLE_POWER_W),
+        *((("import", 1.0, 7.0),) if run.runtime == "ollama" else ()),
         ("load", 2.0, 8.0),
         ("idle_resident", 30.0, IDLE_POWER_W + 0.5),
         ("settle", 60.0, BUSY_POWER_W),

@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 
+from joules.core.energy import Energy
 from joules.core.machine_facts import (
     CodeCarbonFacts,
     Commit,
@@ -17,7 +18,7 @@ from joules.core.machine_facts import (
     Virtualisation,
 )
 from joules.core.plan import Run
-from joules.core.record import Energy, Trace, Window, WindowName
+from joules.core.record import Trace, Window, WindowName
 from joules.core.values import Tier
 
 IDLE_POWER_W = 4.0

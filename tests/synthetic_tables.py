@@ -3,6 +3,7 @@
 import pandas as pd
 import synthetic
 
+from joules.analyse.mixes import Mixing
 from joules.analyse.tables import tabulate
 
 
@@ -10,7 +11,8 @@ def tables_of(written, **options):
     """Return the tables of a written study."""
     files = (written.records, written.grades, written.agreements)
     config = written.config
-    return tabulate(*files, config.carbon.grams_per_kwh, config.mixed_instruments, **options)
+    mixing = Mixing(config.mixed_instruments, config.mixed_machines, config.mixed_runtimes)
+    return tabulate(*files, config.carbon.grams_per_kwh, mixing, **options)
 
 
 def study_tables(folder, **options):

@@ -42,7 +42,7 @@ STUDY = {
     "problems": 3,
     "kinds": ["task"],
     "windows": {"preflight_s": 0.1, "idle_s": 0.2, "rest_s": 0},
-    "settle": {"limit": 0.02, "seconds": 0.1, "cap_s": 0.2},
+    "settle": {"limit": 0.02, "seconds": 0.1},
 }
 READERS = {  # by the folder of what a study makes
     "records": stored.read_record,

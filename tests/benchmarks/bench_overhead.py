@@ -41,9 +41,9 @@ from joules.machine import machine_state  # noqa: E402
 from joules.machine.lock import measuring  # noqa: E402
 from joules.measure import protocol  # noqa: E402
 from joules.measure.instrument import Instrument, keep_messages  # noqa: E402
-from joules.meters.nvml import nvml_counters  # noqa: E402
-from joules.meters.powercap import powercap_counters  # noqa: E402
-from joules.meters.reader import CounterMeter  # noqa: E402
+from joules.meters import all_meters  # noqa: E402
+from joules.meters.reader import OwnReader  # noqa: E402
+from joules.runtimes.shared import ollama_server  # noqa: E402
 
 Work = Callable[[], tuple[int, float, float]]
 RUNTIMES = ("ollama", "llama_cpp")
@@ -166,7 +166,7 @@ def compare(name: str, path: Path, settings: Settings, pairs: int, folder: Path)
     *asked, flush = prompts_of(model, *TEXTS, FLUSH)
     prompts = protocol.Prompts([(p.text, "", p) for p in asked], [], flush)
     with (
-        CounterMeter(powercap_counters() + nvml_counters()) as meter,
+        OwnReader(all_meters()) as meter,
         make_runtime(name, folder) as runtime,
     ):
         keep_messages(folder / "codecarbon.log")
@@ -175,17 +175,17 @@ def compare(name: str, path: Path, settings: Settings, pairs: int, folder: Path)
         if name == "ollama":
             # The module's own options, so that only the way of asking differs.
             request = {"model": "measured", "raw": True, "stream": False, "keep_alive": -1}
-            request["options"] = runtime._options(settings.max_tokens)  # type: ignore[attr-defined]
+            request["options"] = ollama_server.sampling(settings, settings.max_tokens)
             arguments: tuple[Any, ...] = (runtime._url, request)  # type: ignore[attr-defined]
         else:
             arguments = (str(path), vars(settings))
 
         def through_the_harness() -> tuple[int, float, float]:
-            window, answers = protocol.measure_tasks(
+            window, answers, _ = protocol.measure_tasks(
                 runtime, prompts, instrument, lambda line: None
             )
             tokens = sum(each.completion.generated_tokens for each in answers)
-            seconds = sum(each.duration_s for each in answers)
+            seconds = sum(each.lap.duration_s for each in answers)
             return tokens, seconds, window.duration_s
 
         def without_trackers() -> tuple[int, float, float]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from real_runtimes import CHECKOUT, MODELS, model_of, options_of, prompts_of
 
@@ -154,6 +155,24 @@ def test_a_binary_that_was_changed_after_it_was_provided_is_named(
         )
         with pytest.raises(UserError, match=f"expected {'0' * 64}"):
             runtime.facts()
+
+
+def test_weights_that_are_loaded_again_end_the_run_by_their_process(
+    built: Facts, tmp_path: Path
+) -> None:
+    model = model_of(MODELS / "parrot-1m.gguf")
+    (prompt,) = prompts_of(model, "def f(x):")
+    with load("ollama")({"version": VERSION, "provided": built}, tmp_path) as runtime:
+        runtime.start(model, Settings(2048, 1, 512, 512, False, 0, 1, 16))
+        first = runtime.holder()
+        assert runtime.complete(prompt, max_tokens=2).generated_tokens == 2
+        # Another context is another runner: the server ends the old one without a word.
+        url = f"{runtime._url}/api/generate"  # type: ignore[attr-defined]
+        request = {"model": "measured", "prompt": "#", "stream": False}
+        httpx.post(url, json={**request, "options": {"num_ctx": 512}}, timeout=60, trust_env=False)
+        assert runtime.holder() not in (None, first)
+        with pytest.raises(UserError, match="Ollama's runner"):
+            runtime.complete(prompt, max_tokens=2)
 
 
 def test_an_answer_that_repeats_itself_is_broken_off_by_the_server_and_told(

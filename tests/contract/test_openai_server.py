@@ -71,7 +71,8 @@ def test_a_server_that_runs_already_gives_the_same_answers_and_runs_on(tmp_path:
             reached.start(MODEL, SETTINGS)
             for prompt in prompts:
                 own, other = server.complete(prompt), reached.complete(prompt)
-                times = {"prefill_s": 0.0, "decode_s": 0.0}
+                assert None not in (own.overhead_s, other.overhead_s)
+                times = {"prefill_s": 0.0, "decode_s": 0.0, "overhead_s": 0.0}
                 assert dataclasses.replace(own, **times) == dataclasses.replace(other, **times)
         assert server.complete(prompts[1]).generated_tokens > 0
     assert not (tmp_path / "reached").exists()

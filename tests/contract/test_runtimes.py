@@ -192,6 +192,46 @@ def test_learnt_answers_come_back_whole_with_their_counts(runtime: Runtime, mode
     assert right >= 11
 
 
+def test_the_parts_of_a_call_lie_inside_it(runtime: Runtime, name: str, model: Model) -> None:
+    runtime.start(model, SETTINGS)
+    for prompt, _ in learnt_prompts(model, 3):
+        start = time.perf_counter()
+        completion = runtime.complete(prompt)
+        call_s = time.perf_counter() - start
+        parts = (completion.overhead_s, completion.prefill_s, completion.decode_s)
+        known = [part for part in parts if part is not None]
+        assert min(known) >= 0 and sum(known) <= call_s
+        if name in DEFAULT:
+            assert None not in parts and completion.overhead_s
+
+
+def test_the_process_that_holds_the_weights_is_a_child_and_stays_the_same(
+    runtime: Runtime, model: Model
+) -> None:
+    runtime.start(model, SETTINGS)
+    holder = runtime.holder()
+    assert holder in {child.pid for child in children()}
+    for prompt, _ in learnt_prompts(model, 2):
+        runtime.complete(prompt)
+    assert runtime.holder() == holder
+    runtime.stop()
+    assert runtime.holder() is None
+
+
+def test_what_is_imported_is_loaded_afterwards_and_nothing_runs_in_between(
+    runtime: Runtime, name: str, model: Model, work: Path
+) -> None:
+    runtime.import_model(model)
+    assert children() == []
+    imported = {path.stat().st_ino for path in work.rglob("*") if path.is_file()}
+    assert bool(imported) == load(name).IMPORTS
+    runtime.start(model, SETTINGS)
+    again = {path.stat().st_ino for path in work.rglob("*") if path.is_file()}
+    assert imported <= again, "it was not imported a second time"
+    ((prompt, _),) = learnt_prompts(model, 1)
+    assert runtime.complete(prompt, max_tokens=3).generated_tokens == 3
+
+
 def test_an_answer_ends_at_the_limit(runtime: Runtime, model: Model) -> None:
     runtime.start(model, dataclasses.replace(SETTINGS, max_tokens=9))
     ((prompt, answer),) = learnt_prompts(model, 1)

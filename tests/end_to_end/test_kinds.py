@@ -20,7 +20,7 @@ STUDY = {
     "kinds": KINDS,
     "settings": {"max_tokens": "catalogue"},
     "windows": {"preflight_s": 0.1, "idle_s": 0.2, "rest_s": 0},
-    "settle": {"limit": 0.02, "seconds": 0.1, "cap_s": 0.3},
+    "settle": {"limit": 0.02, "seconds": 0.1},
 }
 
 

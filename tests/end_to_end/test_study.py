@@ -19,7 +19,9 @@ import yaml
 from invented_claims import SECTIONS
 from small_study import clean_copy
 
+from joules.core.paths import figure_names
 from joules.core.plan import plan
+from joules.runtimes import load
 
 RESULTS = "results/small"
 MODELS, RUNTIMES = ("parrot-1m", "parrot-3m"), ("ollama", "llama_cpp")
@@ -67,12 +69,14 @@ def test_every_stored_file_fits_its_schema(finished):
             jsonschema.validate(json.loads(path.read_text()), schema)
 
 
-def test_every_record_holds_the_six_windows(finished):
+def test_every_record_holds_its_windows_and_its_tasks_without_the_gaps(finished):
     found = records(finished)
     assert len(found) == RUNS
     for record in found.values():
+        imports = ["import"] if load(record["runtime"]["name"]).IMPORTS else []
         assert [window["name"] for window in record["windows"]] == [
             "idle_cold",
+            *imports,
             "load",
             "idle_resident",
             "settle",
@@ -81,9 +85,11 @@ def test_every_record_holds_the_six_windows(finished):
         ]
         assert len(record["tasks"]) == 5
         assert record["energy_j"] > 0
-        tasks_window = record["windows"][4]
-        headline = (tasks_window["energy_j"]["cpu"] or 0) + (tasks_window["energy_j"]["gpu"] or 0)
-        assert record["energy_j"] == pytest.approx(headline, rel=1e-6)
+        tasks_window = record["windows"][-2]
+        gross_j = (tasks_window["energy_j"]["cpu"] or 0) + (tasks_window["energy_j"]["gpu"] or 0)
+        assert record["energy_j"] == pytest.approx(gross_j - record["gaps"]["energy_j"], rel=1e-6)
+        assert record["page_cache_warmed"] is True
+        assert all(task["overhead_s"] > 0 for task in record["tasks"])
         assert record["generated_tokens"] == sum(t["generated_tokens"] for t in record["tasks"])
         assert record["instrument"]["tier"] in ("measured", "sampled", "estimated")
         assert record["model"]["sha256"] == record["runtime"]["facts"].get(
@@ -165,6 +171,19 @@ def test_nothing_is_left_running(finished):
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     left = [line for line in listed.splitlines() if str(finished.folder) in line]
     assert left == []
+
+
+def test_snakemakes_report_shows_every_figure_and_table_and_calls_nobody(tree):
+    tree.snakemake("--report", "report.zip")
+    with zipfile.ZipFile(tree.folder / "report.zip") as content:
+        names = content.namelist()
+        page = content.read(next(n for n in names if n.endswith("report.html"))).decode()
+    for stem in figure_names(tree.folder / "workflow/scripts/joules"):
+        assert any(name.endswith(f"{stem}.svg") for name in names), stem
+    for table in ("cells", "comparisons", "quality", "drift"):
+        assert f"{table}.csv" in page or any(f"{table}.csv" in name for name in names), table
+    outside = re.findall(r"(?:src|href)=\"https?://[^\"]*\"", page)
+    assert not outside
 
 
 # What makes it stale ---------------------------------------------------------------------------

@@ -6,11 +6,15 @@ import json
 from small_study import built_copy
 
 
-def test_two_studies_started_together_take_turns(tmp_path):
+def test_two_studies_started_together_take_turns_whatever_tmpdir_says(tmp_path, monkeypatch):
     trees = [built_copy(tmp_path / name) for name in ("first", "second")]
+    started = []
     for tree in trees:
         tree.configure(models=["parrot-1m"], kinds=["task"], blocks=2, problems=3)
-    started = [tree.started("records") for tree in trees]
+        scratch = tree.folder.with_name(f"scratch-{tree.folder.name}")
+        scratch.mkdir()
+        monkeypatch.setenv("TMPDIR", str(scratch))
+        started.append(tree.started("records"))
     said = []
     for process in started:
         output, _ = process.communicate(timeout=300)

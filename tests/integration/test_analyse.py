@@ -282,6 +282,19 @@ def test_a_table_with_bad_data_is_told_from_bad_use_by_the_status(tmp_path, caps
     assert re.fullmatch(r"error: .*row 2, column energy_j.*\n", capsys.readouterr().err)
 
 
+def test_more_than_a_thousand_blocks_are_analysed_with_word_of_progress(tmp_path, capsys):
+    rows = rows_of(blocks=1100, models=("m",), runtimes=("x", "y"), kind="task")
+    table = write(tmp_path / "runs.csv", rows + controls_of(rows))
+    assert main([str(table), str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines()[:2] == [
+        "3,300 runs read; comparing",
+        "drawing energy_per_token",
+    ]
+    assert "1,100 blocks, adjusted p 2e-05: different" in said.out
+    assert (tmp_path / "out/figures/null_control.png").stat().st_size > 0
+
+
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/1/no-such-place"])
 def test_a_place_that_cannot_hold_results_is_refused_before_the_work(tmp_path, capsys, place):
     (tmp_path / "file").write_text("")

@@ -7,6 +7,7 @@ import psutil
 import pytest
 from benchmarks import bench_null, bench_scale
 
+from joules.analyse.mixes import Mixing
 from joules.analyse.tables import tabulate
 from joules.core.reading import archived_study
 
@@ -41,7 +42,7 @@ def test_a_written_campaign_can_be_tabulated(tmp_path):
     records = sorted(tmp_path.glob("records/*/*/*/*.json"))
     grades = sorted(tmp_path.glob("grades/*/*/*/*.json"))
     agreements = sorted(tmp_path.glob("agreement/*.json"))
-    tables = tabulate(records, grades, agreements, 267.6, "refuse")
+    tables = tabulate(records, grades, agreements, 267.6, Mixing())
     assert len(tables.runs) == bench_scale.RUNS_PER_BLOCK == 20
     assert isinstance(tables.tasks, pd.DataFrame) and len(tables.tasks) == 60
 

@@ -20,7 +20,12 @@ from joules.write.study_facts import AskedStudy, representative_records, study_f
 def comparisons(blocks=8, pairs=1, control=(0.99, 1.01), split=""):
     """Return comparisons whose p's exist; `control` is the interval of the control's ratio."""
     columns = {"model": "m", "runtime_a": "a", "tier": "measured", "n_blocks": blocks}
-    columns |= {"split_blocks": split, "invalid_blocks": "", "p_value": 0.5 if blocks > 1 else None}
+    columns |= {
+        "split_blocks": split,
+        "mixed_blocks": "",
+        "invalid_blocks": "",
+        "p_value": 0.5 if blocks > 1 else None,
+    }
     rows = [columns | {"kind": "task", "runtime_b": f"b{number}"} for number in range(pairs)]
     if control:
         low, high = control

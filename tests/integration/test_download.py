@@ -21,10 +21,10 @@ from model_files import Place, sha256, write_gguf
 
 from joules.core.catalogue import Source
 from joules.core.errors import UserError
+from joules.core.places import REPOSITORY
 from joules.inputs import model_files
 from joules.machine import download
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 GATE_BYTES = 200_000
 
 

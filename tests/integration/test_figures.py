@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,19 +11,19 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
-from synthetic_tables import study_tables
+from synthetic_tables import runs_of, study_tables
 
 from joules.analyse import cells, comparison
 from joules.core.errors import UserError
 from joules.core.paths import figure_names
-from joules.core.places import PACKAGE
+from joules.core.places import PACKAGE, REPOSITORY
 from joules.core.plan import Run
 from joules.draw.drawing import draw, load
 from joules.draw.drawing import tables_of as tables_needed
 from joules.draw.looks import looks
 from joules.draw.style import FAINT, MARKERS, PALETTE, save, style
 
-WORKFLOW = Path(__file__).parents[2] / "workflow"
+WORKFLOW = REPOSITORY / "workflow"
 TWO = ("alpha-1m", "beta-3m")
 FOUR = ("alpha-7b-instruct", "beta-coder-6.7b-instruct", "gamma-7b-instruct-v0.3", "delta-7b")
 EIGHT = (
@@ -281,7 +280,7 @@ def test_windows_are_stacked_to_the_mean_energy_of_a_run(small):
     for runtime, energy in whole.items():
         row = row_of(figure, runtime)
         bars = [bar for bar in axes.patches if round(bar.get_y() + bar.get_height() / 2) == row]
-        assert len(bars) == 6
+        assert len(bars) == small["windows"]["window"].nunique()
         assert max(bar.get_x() + bar.get_width() for bar in bars) == pytest.approx(energy)
 
 
@@ -427,6 +426,45 @@ def test_a_skyline_shows_each_task_against_the_costliest_of_its_model(small):
     assert all(len(skyline.values) == 10 for skyline in skylines)
     tops = [max(skyline.baseline - skyline.values) for skyline in skylines]
     assert [max(tops[:2]), max(tops[2:])] == pytest.approx([0.92, 0.92])
+
+
+@pytest.fixture(scope="module")
+def many():
+    """One model on two runtimes with the control, in 1,500 blocks."""
+    generator = np.random.default_rng(1)
+    values = {
+        (runtime, kind): generator.lognormal(0, 0.01, 1500)
+        for runtime, kind in (("one", "task"), ("two", "task"), ("one", "control"))
+    }
+    runs = runs_of(values)
+    order = generator.permutation(len(runs)) + 1
+    runs = runs.assign(runtime_label=runs["runtime"], position_actual=order, idle_power_w=2.0)
+    keys = ["model", "runtime", "runtime_label", "kind"]
+    means = runs.groupby(keys)["energy_j_per_token"].mean().rename("mean_energy_j_per_token")
+    of_cells = means.reset_index().assign(
+        low_energy_j_per_token=means.to_numpy(), high_energy_j_per_token=means.to_numpy()
+    )
+    return {"runs": runs, "cells": of_cells, "comparisons": comparison.compare(runs)}
+
+
+@pytest.mark.parametrize("name", ["energy_per_token", "order", "null_control", "ratios"])
+def test_thousands_of_runs_fit_a_page_with_every_one_of_them_drawn(name, many):
+    figure = drawn(name, many)
+    assert max(figure.get_size_inches()) < 14
+    shown = sum(len(markers(axes, "x", *MARKERS)) for axes in figure.axes)
+    expected = {"energy_per_token": 4500, "order": 4500, "null_control": 1501, "ratios": 2}
+    assert shown == expected[name]
+    assert sum(len(axes.lines) for axes in figure.axes) < 100
+
+
+def test_blocks_that_share_rows_stand_beside_their_own_name(many):
+    axes = drawn("null_control", many).axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    (points,) = (line for line in axes.lines if line.get_marker() == "o")
+    assert (names[0], names[-1], len(names)) == ("block 1", "mean", 61)
+    for row, name in enumerate(names[:-1]):
+        block = int(name.removeprefix("block "))
+        assert points.get_ydata()[block - 1] == pytest.approx(row, abs=0.05)
 
 
 # --- what they refuse, and the workflow ------------------------------------------------------

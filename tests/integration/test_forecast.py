@@ -16,9 +16,10 @@ from statsmodels.stats.power import TTestPower
 from joules.analyse.power import power_facts
 from joules.commands import cost, forecast
 from joules.core import paths
+from joules.core.energy import Energy
 from joules.core.errors import UserError
 from joules.core.reading import LoadedStudy, load_study
-from joules.core.record import Energy, Record
+from joules.core.record import Record
 from joules.core.stored import read_record, write_record, write_warm_up
 from joules.core.study import Study
 from joules.core.warm_up_files import WarmUp, WarmUpAnswer
@@ -33,7 +34,7 @@ OWN = {
     "blocks": 2,
     "problems": 5,
     "windows": {"preflight_s": 1, "idle_s": 1, "rest_s": 1},
-    "settle": {"limit": 0.02, "seconds": 1, "cap_s": 4},
+    "settle": {"limit": 0.02, "seconds": 4},
     "settings": {"max_tokens": 256},
 }
 ENTRY = {
@@ -97,13 +98,13 @@ def test_hours_without_a_warm_up_are_as_computed_by_hand(tmp_path):
     # 3.8 GB at 38 GB/s: 0.1 s per token; 200 prompt tokens at a quarter of that; 200 + 2 tokens
     prompt_s = 200 * 0.1 / 4 + 202 * 0.1
     assert cost.prompt_s(cell, "task", 1) == pytest.approx(prompt_s) == pytest.approx(25.2)
-    settle_s = 4 + 25.2  # the cap, and the prompt that goes past it
+    settle_s = 4 + (5 + 64 * 0.1) / 2  # and half of the short answer that goes past it
     waiting_s = 1 + 3 * 1 + 1 + 4  # preflight, three idle windows, rest, overhead
     run_s = waiting_s + 3.8 / 0.5 + settle_s + 5 * (25.2 + 0.02)
     assert cost.run_s(cell, "task", study.study, 1) == pytest.approx(run_s)
     warm_up_s = 3.8 / 0.5 + 5 * 25.2  # is still to come, once
     total = cost.total_s(study.study, cells, study.runs())
-    assert total[1] == pytest.approx(2 * run_s + warm_up_s) == pytest.approx(477.4)
+    assert total[1] == pytest.approx(2 * run_s + warm_up_s) == pytest.approx(438.4)
     assert total[0] < total[1] < total[2] < total[3]
     assert cost.total_s(study.study, cells, []) == (0, 0, 0, 0)
 
@@ -118,9 +119,9 @@ def test_hours_with_a_warm_up_come_from_its_measured_speed(tmp_path):
     assert cell.prefill_s[1] == pytest.approx(0.5)
     assert cell.tokens == pytest.approx((1, 20, 40, 256))  # 20 with two standard errors of 10
     each_s = 0.5 + 22 * 0.1
-    run_s = 9 + 2 + (4 + each_s) + 5 * (each_s + 0.02)
+    run_s = 9 + 2 + (4 + each_s / 2) + 5 * (each_s + 0.02)  # an answer is shorter than 64 tokens
     total = cost.total_s(study.study, cells, study.runs())
-    assert total[1] == pytest.approx(2 * run_s) == pytest.approx(62.6)
+    assert total[1] == pytest.approx(2 * run_s) == pytest.approx(59.9)
     assert "measured speed" in forecast.speeds(cells)
     assert "assumed" not in forecast.speeds(cells)
 
@@ -162,6 +163,7 @@ def record(runtime: str, kind: str, block: int, energy_j: float) -> Record:
         instrument=replace(stored.instrument, tier="measured"),
         environment=replace(stored.environment, before=here),
         windows=[replace(stored.windows[0], duration_s=10.0, energy_j=energy)],
+        gaps=replace(stored.gaps, energy_j=0.0),
         energy_j=energy_j,
         generated_tokens=100,
     )
@@ -229,6 +231,15 @@ def test_too_few_blocks_for_the_family_can_show_nothing(tmp_path):
     assert "are the least" not in "".join(forecast.differences(study, 8, None))
 
 
+@pytest.mark.parametrize("blocks", [1, 1024, 5000])
+def test_any_number_of_blocks_can_be_forecast(tmp_path, blocks):
+    study = hand(tmp_path, runtimes=["llama_cpp", "ollama"])
+    lines = forecast.report(study, blocks, cost.cells_of(study), [])
+    blocks_said = "1 block" if blocks == 1 else f"{blocks:,} blocks"
+    assert ("runs", f"{2 * blocks:,} in {blocks_said}: {2 * blocks:,} task") in lines
+    assert all("inf" not in text and "nan" not in text for _, text in lines)
+
+
 def test_one_runtime_alone_is_compared_with_nothing():
     study = Study(study="x", runtimes=("a",), models=("1",))
     assert forecast.differences(study, 10, None) == ["one runtime alone: nothing is compared"]
@@ -240,6 +251,8 @@ def test_the_number_of_blocks_can_be_asked_for():
     for bad in ("0", "-3", "many", "2.5"):
         with pytest.raises(UserError, match="whole number of blocks"):
             forecast.blocks_of(bad, 10)
+    with pytest.raises(UserError, match="at most 100,000, which is years"):
+        forecast.blocks_of("1000000000000", 10)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

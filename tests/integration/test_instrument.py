@@ -5,12 +5,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from powercap_tree import codecarbon_reads, make_tree
+from powercap_tree import codecarbon_reads, counters, make_tree
 
 from joules.core.errors import UserError
-from joules.core.machine_facts import Component
-from joules.core.places import PACKAGE
-from joules.measure import instrument
+from joules.measure import instrument, tiers
 from joules.meters import powercap, reader
 
 
@@ -22,7 +20,7 @@ def tree(tmp_path):
 
 def test_own_reader_takes_each_zone_once_and_neither_core_nor_mmio(tree):
     root, package, dram = tree
-    with reader.CounterMeter(powercap.powercap_counters(root), 60) as meter:
+    with reader.OwnReader(counters(root), 60, 1e6) as meter:
         before = meter.total_j()
         package.add(100)
         dram.add(20)
@@ -34,7 +32,7 @@ def test_own_reader_takes_each_zone_once_and_neither_core_nor_mmio(tree):
 
 def test_own_reader_catches_wraps_by_reading_often(tree):
     root, _, dram = tree  # wraps every 1,000 J
-    with reader.CounterMeter(powercap.powercap_counters(root), 0.02) as meter:
+    with reader.OwnReader(counters(root), 0.02, 1e6) as meter:
         for _ in range(25):
             dram.add(100)
             time.sleep(0.05)
@@ -43,7 +41,7 @@ def test_own_reader_catches_wraps_by_reading_often(tree):
 
 def test_a_counter_that_cannot_be_read_is_counted_and_caught_up_with(tree):
     root, package, _ = tree
-    with reader.CounterMeter(powercap.powercap_counters(root), 60) as meter:
+    with reader.OwnReader(counters(root), 60, 1e6) as meter:
         hidden = package.path / "hidden"
         (package.path / "energy_uj").rename(hidden)
         meter.total_j()
@@ -54,26 +52,27 @@ def test_a_counter_that_cannot_be_read_is_counted_and_caught_up_with(tree):
 
 
 def test_a_machine_without_counters_has_none(tmp_path):
-    assert powercap.powercap_counters(tmp_path / "absent") == []
-    with reader.CounterMeter([]) as meter:
+    assert powercap.Meter(root=tmp_path / "absent").channels == []
+    with reader.OwnReader([]) as meter:
         assert meter.total_j() == dict.fromkeys(("cpu", "gpu", "dram", "psys"))
 
 
 def test_windows_and_tasks_have_the_energy_of_the_counter(tree, tmp_path):
     root, package, dram = tree
-    meter = reader.CounterMeter(powercap.powercap_counters(root), 60)
+    meter = reader.OwnReader(counters(root), 60, 1e6)
     with codecarbon_reads(root), meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         assert measured.tier == "measured"
         assert measured.facts().components["cpu"].source == "intel_rapl"
-        with measured.tasks() as measure_task, measured.window("tasks") as window:
+        with measured.window("tasks") as window, measured.tasks() as lap:
             energies = []
             for joules in (7.0, 0.001, 3.0):
-                _, seconds, energy = measure_task(f"t{joules}", lambda j=joules: package.add(j))
-                energies.append(energy)
+                package.add(joules)
+                energies.append(lap().energy_j.cpu)
                 package.add(50)  # between tasks
                 dram.add(2)
-        assert [e.cpu for e in energies] == pytest.approx([7.0, 0.001, 3.0], rel=2e-6)
+                lap()
+        assert energies == pytest.approx([7.0, 0.001, 3.0], rel=2e-6)
         assert window.energy_j.cpu == pytest.approx(160.001, rel=2e-6)
         assert window.energy_own_j.cpu == pytest.approx(160.001, rel=2e-6)
         assert window.energy_j.dram == pytest.approx(6.0)
@@ -97,7 +96,7 @@ def test_two_readings_at_one_moment_do_not_count_the_same_time_twice(tree, tmp_p
 
     tracker._do_measurements = read_slowly
     window = instrument.MeasuredWindow("idle_cold")
-    with reader.CounterMeter([]) as meter:
+    with reader.OwnReader([]) as meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         measured._keep_readings(tracker, window)
         time.sleep(0.2)
@@ -116,34 +115,30 @@ def test_a_tracker_that_read_long_before_or_after_its_window_or_task_shows_it(
     root, package, _ = tree
     real = instrument.make_tracker
 
-    def slow(late_start=0.0, late_stop=0.0):
+    def slow(late_start=0.0, late_reading=0.0):
         def make(*arguments):
             tracker = real(*arguments)
-            start, start_task, stop_task = tracker.start, tracker.start_task, tracker.stop_task
+            start, read = tracker.start, tracker._measure_power_and_energy
             tracker.start = lambda: (start(), time.sleep(late_start))
-            tracker.start_task = lambda name: (start_task(name), time.sleep(late_start))
-            tracker.stop_task = lambda name: (time.sleep(late_stop), stop_task(name))[1]
+            tracker._measure_power_and_energy = lambda: (time.sleep(late_reading), read())
             return tracker
 
         monkeypatch.setattr(instrument, "make_tracker", make)
 
-    with codecarbon_reads(root), reader.CounterMeter([]) as meter:
+    with codecarbon_reads(root), reader.OwnReader([]) as meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         slow(late_start=0.3)
         with measured.window("load") as window:
             pass
         assert window.late_s >= 0.3
-        with measured.tasks() as measure_task:
-            measure_task("t", lambda: None)
-        assert measured.tasks_late_s >= 0.3
-        slow(late_stop=0.3)
-        with measured.tasks() as measure_task:
-            measure_task("t", lambda: None)
+        slow(late_reading=0.3)
+        with measured.tasks() as lap:
+            lap()
         assert measured.tasks_late_s >= 0.3
 
 
 def test_a_window_without_energy_from_codecarbon_is_an_error(tree, tmp_path, monkeypatch):
-    with codecarbon_reads(tree[0]), reader.CounterMeter([]) as meter:
+    with codecarbon_reads(tree[0]), reader.OwnReader([]) as meter:
         measured = instrument.Instrument("NLD", tmp_path, meter)
         real = instrument.make_tracker
 
@@ -160,35 +155,10 @@ def test_a_window_without_energy_from_codecarbon_is_an_error(tree, tmp_path, mon
             pass
 
 
-def test_a_counter_that_may_not_be_read_is_named_with_mode_owner_and_remedy(tmp_path, monkeypatch):
-    zone = tmp_path / "intel-rapl:0"
-    zone.mkdir()
-    (zone / "energy_uj").write_text("1\n")
-    (zone / "energy_uj").chmod(0o400)
-    monkeypatch.setattr(instrument.os, "access", lambda file, mode: False)
-    said = instrument.why_no_counter(tmp_path)
-    assert str(zone / "energy_uj") in said
-    assert "mode 0400 and owner" in said
-    assert "sudo chmod a+r" in said
-
-
-def test_without_a_counter_the_tier_is_estimated_and_says_why(tmp_path):
-    parts = {"cpu": Component("cpu_load"), "gpu": Component("none")}
-    tier, reason = instrument.tier_of(parts)
-    assert tier == "estimated"
-    assert "model" in reason
-    assert "has no energy counter" in instrument.why_no_counter(tmp_path)
-
-
-def test_sampled_gpu_power_lowers_the_tier():
-    parts = {"cpu": Component("intel_rapl"), "gpu": Component("power_samples")}
-    assert instrument.tier_of(parts)[0] == "sampled"
-
-
 def test_a_lower_tier_than_required_is_refused_with_reason_and_remedy():
-    instrument.require_tier("measured", "", "sampled")
+    tiers.require_tier("measured", "", "sampled")
     with pytest.raises(UserError, match=r"`estimated`.*no counter here.*`measured`.*require_tier"):
-        instrument.require_tier("estimated", "no counter here.", "measured")
+        tiers.require_tier("estimated", "no counter here.", "measured")
 
 
 def test_settings_that_codecarbon_would_take_silently_are_refused(tmp_path, monkeypatch):
@@ -207,17 +177,21 @@ def test_a_swallowed_constructor_error_is_raised(tmp_path):
         instrument.make_tracker("x", "NLD", tmp_path / "absent")
 
 
-def test_the_hash_of_the_instrument_changes_with_each_of_its_modules(tmp_path, monkeypatch):
-    before = instrument.modules_sha256()
-    for name in instrument.INSTRUMENT_MODULES:
-        copy = tmp_path / f"{name}.py"
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes((PACKAGE / f"{name}.py").read_bytes())
-    monkeypatch.setattr(instrument, "PACKAGE", tmp_path)
-    assert instrument.modules_sha256() == before
-    seen = {before}
-    for name in instrument.INSTRUMENT_MODULES:
-        with open(tmp_path / f"{name}.py", "a", encoding="utf-8") as module:
-            module.write("# x\n")
-        seen.add(instrument.modules_sha256())
-    assert len(seen) == 1 + len(instrument.INSTRUMENT_MODULES)
+@pytest.mark.parametrize(
+    ("name", "generic"), [("Imaginary Processor 9000", True), ("AMD EPYC 7763", False)]
+)
+def test_a_processor_that_codecarbon_does_not_know_has_a_generic_model_of_power(
+    name, generic, tmp_path, monkeypatch
+):
+    import codecarbon.core.cpu as cpu
+    from codecarbon.core import hardware_cache
+
+    monkeypatch.setattr(cpu, "detect_cpu_model", lambda: name)
+    hardware_cache.clear_cache()
+    with reader.OwnReader([]) as meter:
+        part = instrument.Instrument("NLD", tmp_path, meter).components["cpu"]
+    hardware_cache.clear_cache()
+    assert (part.source, part.tier) == ("cpu_load", "estimated")
+    assert part.generic_model is generic
+    if generic:
+        assert part.model_power_w == cpu.DEFAULT_POWER_PER_CORE * cpu.count_cpus()

@@ -12,11 +12,11 @@ from model_files import Place, sha256, write_gguf
 
 from joules.core.catalogue import Catalogue, Source
 from joules.core.errors import UserError
+from joules.core.places import REPOSITORY
 from joules.core.reading import read_catalogue
 from joules.inputs import prompts
+from joules.inputs.chat_template import render_chat
 from joules.inputs.gguf_facts import GgufFacts, gguf_facts
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -124,6 +124,50 @@ def test_a_truncated_file_has_no_facts(tmp_path, kept):
         gguf_facts(path)
 
 
+def changed(tmp_path: Path, old: bytes, new: bytes) -> Path:
+    """Return a bundled model of which the first place with some bytes was changed."""
+    content = (REPOSITORY / "data/demo-model/parrot-1m.gguf").read_bytes()
+    assert old in content
+    path = tmp_path / "changed.gguf"
+    path.write_bytes(content.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b"GGUF\x03", b"GGUF\x04", "it is of version 4"),
+        (b"general.type", b"general.name", "the key general.name stands there twice"),
+        (b"parrot-1m", b"parrot\xff1m", "a text in it is not UTF-8, near b'parrot\\xff1m'"),
+        (b"general.name", b"general.\xffame", "not UTF-8"),
+        (b"general.name\x08", b"general.name\x63", "a value is of the unknown type 99"),
+        (
+            b"blk.0.attn_k.weight",
+            b"blk.0.attn_q.weight",
+            "the tensor blk.0.attn_q.weight stands there twice",
+        ),
+    ],
+)
+def test_what_is_not_known_of_a_whole_file_is_named_and_no_deletion_advised(
+    tmp_path, old, new, words
+):
+    with pytest.raises(UserError) as caught:
+        gguf_facts(changed(tmp_path, old, new))
+    assert words in str(caught.value) and "cannot be read here" in str(caught.value)
+    assert "elete" not in str(caught.value)
+
+
+def test_a_tensor_of_an_unknown_type_is_named(tmp_path):
+    source = REPOSITORY / "data/demo-model/parrot-1m.gguf"
+    field = gguf.GGUFReader(source).tensors[0].field
+    place = field.offset + sum(int(part.nbytes) for part in field.parts[:4])
+    content = bytearray(source.read_bytes())
+    content[place : place + 4] = (200).to_bytes(4, "little")
+    (tmp_path / "a.gguf").write_bytes(content)
+    with pytest.raises(UserError, match=r"a tensor is of the unknown type 200.*keep it"):
+        gguf_facts(tmp_path / "a.gguf")
+
+
 def test_a_text_file_has_no_facts(tmp_path):
     path = tmp_path / "a.gguf"
     path.write_text("not a model" * 100)
@@ -186,11 +230,11 @@ def test_the_chat_templates_render_as_their_authors_publish_them(catalogue):
     problem = "def f():\n"
     deepseek = catalogue.models["deepseek-coder-1.3b-instruct"].chat_template
     asked = prompts.INSTRUCTION.format(problem=problem.strip("\n"))
-    text = prompts.render_chat(deepseek, problem, "<B>", "<E>", adds_bos=False)
+    text = render_chat(deepseek, asked, "<B>", "<E>", adds_bos=False)
     assert text.startswith("<B>You are an AI programming assistant, utilizing the Deepseek Coder")
     assert text.endswith(
         f"you will refuse to answer\n### Instruction:\n{asked}\n### Response:\n{prompts.PREFILL}"
     )
     codellama = catalogue.models["codellama-7b-instruct"].chat_template
-    text = prompts.render_chat(codellama, problem, "<s>", "</s>", adds_bos=False)
+    text = render_chat(codellama, asked, "<s>", "</s>", adds_bos=False)
     assert text == f"<s>[INST] {asked.strip()} [/INST] {prompts.PREFILL}"

@@ -1,6 +1,7 @@
 """Literal prompts: styles, newline rules, templates, the subset, the flush prompt."""
 
 import dataclasses
+import datetime
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from joules.core.catalogue import Prompting
 from joules.core.errors import UserError
 from joules.core.files import sha256_of
 from joules.core.reading import read_catalogue
-from joules.inputs import prompts
+from joules.inputs import chat_template, prompts
 from joules.inputs.gguf_facts import GgufFacts, gguf_facts
 
 PROBLEM = '\n\ndef f(x):\n    """ Say x. """\n'
@@ -92,6 +93,108 @@ def test_the_template_of_the_catalogue_serves_where_the_file_has_none():
 def test_a_model_without_any_template_is_refused_with_the_remedy():
     with pytest.raises(UserError, match=r"chat_template.*config/models\.yaml"):
         prompts.text_of(CHAT, WITHOUT, PROBLEM)
+
+
+QUESTION = 'QUESTION <"é">\nline'
+AS_TRANSFORMERS = {  # templates, and what version 5.24 of transformers makes of them
+    "tojson": (
+        "{{ messages | tojson }}{{ {'a<b': 'é'} | tojson(indent=1) }}",
+        '[{"role": "user", "content": "QUESTION <\\"é\\">\\nline"}]{\n "a<b": "é"\n}',
+    ),
+    "tojson with options": (
+        "{{ messages[0].content }}"
+        "{{ {'b': 1, 'a': '<&>'} | tojson(sort_keys=true, separators=(',', ':')) }}",
+        QUESTION + '{"a":"<&>","b":1}',
+    ),
+    "break": (
+        "{% for m in messages %}{{ m.content }}{% if m.role == 'user' %}{% break %}{% endif %}"
+        "after{% endfor %}>",
+        QUESTION + ">",
+    ),
+    "continue": (
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% continue %}{% endif %}"
+        "<u>{{ m.content }}{% endfor %}",
+        "<u>" + QUESTION,
+    ),
+    "generation": (
+        "{% for m in messages %}{{ m.role }}: {% generation %}{{ m.content }}{% endgeneration %}\n"
+        "{% endfor %}",
+        "user: " + QUESTION,
+    ),
+    "tools": (
+        "{% if tools is not none %}TOOLS{% endif %}{% if documents %}D{% endif %}"
+        "{{ messages[0].content }}|",
+        QUESTION + "|",
+    ),
+    "trim": (
+        "{{ messages[0]['content'] | trim }}\n   {% if add_generation_prompt %}\n<a>{% endif %}\n",
+        QUESTION + "\n<a>",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AS_TRANSFORMERS)
+def test_a_template_is_rendered_as_transformers_renders_it(name):
+    template, text = AS_TRANSFORMERS[name]
+    assert chat_template.render_chat(template, QUESTION, "<s>", "</s>", False) == (
+        text + chat_template.CODE_BLOCK
+    )
+
+
+def test_a_template_may_ask_for_the_day():
+    template = "{{ strftime_now('%Y-%m-%d') }} {{ messages[0].content }}"
+    days = {f"{datetime.date.today()}"}
+    text = chat_template.render_chat(template, QUESTION, "", "", False)
+    assert text.split(" ")[0] in days | {f"{datetime.date.today()}"}  # or midnight went by
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages[0].content[0].text }}",
+        "{% for m in messages %}{{ m.text }}{% endfor %}<|assistant|>",
+        "{% if tools %}{{ messages[0].content }}{% endif %}",
+        "{{ messages[0].content | upper }}",
+        "{{ messages[0].content[:20] }}",
+        "nothing",
+    ],
+)
+def test_a_prompt_that_does_not_hold_its_problem_is_refused(template):
+    in_file = dataclasses.replace(WITHOUT, chat_template=template)
+    for prompting, remedy in (
+        (CHAT, "used in the place of the file's"),
+        (asked_by(template), "Correct `chat_template`"),
+    ):
+        with pytest.raises(UserError, match=f"does not hold its problem.*{remedy}"):
+            prompts.text_of(prompting, in_file, PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ 1 / 0 }}", "ZeroDivisionError: division by zero"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "calls itself without end"),
+        ("{{ 1 + 'a' }}", "TypeError: "),
+        ("{{ raise_exception('only with a system') }}", "TemplateError: only with a system"),
+        ("{% if %}", "TemplateSyntaxError: "),
+        ("{{ range(1000000) | list }}", "OverflowError: "),
+        ("{{ missing.attribute }}", "UndefinedError: 'missing' is undefined"),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError: "),
+    ],
+)
+def test_a_template_that_raises_is_refused_with_its_error_and_a_remedy(template, words):
+    in_file = dataclasses.replace(WITHOUT, chat_template=template)
+    with pytest.raises(UserError) as caught:
+        prompts.text_of(CHAT, in_file, PROBLEM)
+    said = str(caught.value)
+    assert said.startswith("The chat template of the model file cannot be rendered: ")
+    assert words in said and "into the model's entry in config/models.yaml" in said
+
+
+def test_the_template_of_the_catalogue_wins_over_one_of_the_file_that_cannot_be_used():
+    in_file = dataclasses.replace(WITHOUT, chat_template="{{ 1 / 0 }}")
+    text = prompts.text_of(asked_by("{{ messages[0].content }}>"), in_file, PROBLEM)
+    assert "def f(x)" in text and text.endswith(">```python\n")
 
 
 def test_a_template_cannot_reach_out_of_its_sandbox():

@@ -6,14 +6,25 @@ import json
 import jsonschema
 import msgspec
 import pytest
-from scripted import PARAMETERS, PROMPTS_FILE, SETTINGS, STRICT, Scripted, assigned, changed, run
+from scripted import (
+    PARAMETERS,
+    PROMPTS,
+    PROMPTS_FILE,
+    SETTINGS,
+    STRICT,
+    Scripted,
+    assigned,
+    changed,
+    run,
+)
 
 from joules.core import stored
+from joules.core.conditions import SettleRule, Windows
 from joules.core.errors import UserError
 from joules.core.plan import Run
 from joules.core.warm_up_files import Agreement
 from joules.machine import machine_state
-from joules.measure import campaign, preparation
+from joules.measure import campaign, preparation, protocol
 from joules.measure.agreement import check_agreement
 
 AGREED = Agreement(
@@ -27,11 +38,16 @@ AGREED = Agreement(
 )
 
 
-def test_all_six_windows_come_in_order_and_every_prompt_is_flushed_before(tmp_path):
-    runtime = Scripted()
+class Importing(Scripted):
+    IMPORTS = True
+
+
+def test_all_windows_come_in_order_and_every_prompt_is_flushed_before(tmp_path):
+    runtime = Importing()
     parts, _ = run(runtime, tmp=tmp_path)
     assert [w.name for w in parts.windows] == [
         "idle_cold",
+        "import",
         "load",
         "idle_resident",
         "settle",
@@ -40,7 +56,8 @@ def test_all_six_windows_come_in_order_and_every_prompt_is_flushed_before(tmp_pa
     ]
     starts = [w.start_monotonic_s for w in parts.windows]
     assert starts == sorted(starts)
-    sent = runtime.sent[1:]
+    assert runtime.sent[:2] == ["import", "start"]
+    sent = runtime.sent[2:]
     assert all(text == "~" for text in sent[::2])
     assert "~" not in sent[1::2]
     assert sent[-6:] == ["~", "def f0", "~", "def f1", "~", "def f2"]
@@ -48,6 +65,105 @@ def test_all_six_windows_come_in_order_and_every_prompt_is_flushed_before(tmp_pa
     assert [t.generated_tokens for t in parts.tasks] == [4, 4, 4]
     assert [t.prompt_tokens for t in parts.tasks] == [3, 3, 3]
     assert [t.retokenised_tokens for t in parts.tasks] == [3, 3, 3]
+
+
+def test_a_runtime_that_imports_nothing_has_no_window_for_it(tmp_path):
+    runtime = Scripted()
+    parts, _ = run(runtime, tmp=tmp_path)
+    assert "import" not in runtime.sent + [window.name for window in parts.windows]
+
+
+def test_the_model_s_file_is_read_before_it_is_loaded_and_the_record_says_so(tmp_path):
+    file = tmp_path / "m.gguf"
+    file.write_bytes(bytes(3 * protocol.READ_BYTES))
+    assert protocol.warm_page_cache(file) is True
+    assert protocol.warm_page_cache(tmp_path / "gone.gguf") is False
+    parts, _ = run(Scripted(), tmp=tmp_path)
+    assert parts.page_cache_warmed is False, "the scripted model has no file"
+
+
+def test_settle_answers_are_short_and_each_prompt_is_flushed_before():
+    class Short(Scripted):
+        def complete(self, prompt, max_tokens=None):
+            self.limits.append(max_tokens)
+            return super().complete(prompt, max_tokens)
+
+    for most, limit in ((256, protocol.SETTLE_TOKENS), (16, 16)):
+        runtime = Short()
+        runtime.limits = []
+        settled = protocol.settle(runtime, PROMPTS, SettleRule(seconds=0.01), most)
+        assert runtime.limits == [1, limit] * settled.prompts
+
+
+def test_settling_ends_with_the_answer_in_which_the_time_is_up(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(protocol.time, "monotonic", lambda: now[0])
+
+    class Paced(Scripted):
+        def complete(self, prompt, max_tokens=None):
+            now[0] += 0.0 if prompt.text == "~" else self.answer["decode_s"]
+            return super().complete(prompt, max_tokens)
+
+    for decode_s, prompts in ((1.0, 60), (0.5, 120), (7.0, 9)):
+        now[0] = 0.0
+        settled = protocol.settle(Paced(decode_s=decode_s), PROMPTS, SettleRule(seconds=60), 256)
+        assert settled.prompts == prompts and settled.settled is True
+        assert 60 <= now[0] < 60 + decode_s
+    now[0] = 0.0
+    few = protocol.settle(Paced(decode_s=30.0), PROMPTS, SettleRule(seconds=60), 256)
+    assert (few.prompts, few.cv, few.settled) == (2, None, False), "too few to tell"
+
+
+def test_it_rests_until_the_processor_is_as_cool_as_when_the_sitting_began(tmp_path, monkeypatch):
+    now, cooling = [0.0], iter([70.0, 60.0, 51.0, 44.9, 44.0])
+    monkeypatch.setattr(protocol.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(protocol.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
+    monkeypatch.setattr(machine_state, "package_temperature", lambda: next(cooling))
+    protocol.rest(Windows(rest_s=0.0, rest_margin_c=2.0, rest_cap_s=300.0), 43.0)
+    assert next(cooling) == 44.0, "it was warmer before than the margin allows"
+
+
+def test_a_run_rests_to_the_first_temperature_of_its_sitting(tmp_path, monkeypatch):
+    targets: list[float | None] = []
+    monkeypatch.setattr(protocol, "rest", lambda windows, target_c: targets.append(target_c))
+    monkeypatch.setattr(machine_state, "package_temperature", lambda: 55.0)
+    run(Scripted(), tmp=tmp_path, first_temperature_c=41.0)
+    run(Scripted(), tmp=tmp_path)
+    assert targets == [41.0, 55.0]
+
+
+def test_weights_that_another_process_holds_after_the_tasks_were_loaded_again(tmp_path):
+    class Reloading(Scripted):
+        def holder(self):
+            return 7 if "def f2" in self.sent else 6
+
+    parts, _ = run(Reloading(), parameters=STRICT, tmp=tmp_path)
+    (rule,) = [rule for rule in parts.validity.codes if rule.code == "load_during_tasks"]
+    assert (rule.seen, rule.limit, rule.invalidates) == (1, 0, True)
+
+
+def test_where_nobody_knows_who_holds_the_weights_no_reload_is_looked_for(tmp_path):
+    class Distant(Scripted):
+        def holder(self):
+            return None
+
+    parts, _ = run(Distant(), tmp=tmp_path)
+    checks = {check.code: check.limit for check in parts.validity.checks}
+    assert checks["load_during_tasks"] is None
+    parts, _ = run(Scripted(), tmp=tmp_path)
+    (check,) = [check for check in parts.validity.checks if check.code == "load_during_tasks"]
+    assert (check.seen, check.limit) == (0, 0)
+
+
+def test_the_parts_of_a_request_are_in_the_record_and_tasks_follow_one_another(tmp_path):
+    parts, _ = run(Scripted(overhead_s=0.3), tmp=tmp_path)
+    assert {task.overhead_s for task in parts.tasks} == {0.3}
+    ends = [task.start_s + task.duration_s for task in parts.tasks]
+    starts = [task.start_s for task in parts.tasks]
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+    gaps_s, tasks_s = parts.gaps.duration_s, sum(task.duration_s for task in parts.tasks)
+    (whole,) = [window for window in parts.windows if window.name == "tasks"]
+    assert gaps_s + tasks_s >= whole.duration_s, "each moment lies in a task or in a gap"
 
 
 def test_the_record_is_read_as_it_was_written_and_fits_its_schema(tmp_path):
@@ -169,15 +285,6 @@ def test_a_finished_record_stays_in_the_journal_when_its_output_is_deleted(tmp_p
 def test_actual_positions_count_the_runs_started(tmp_path):
     run_ = Run("m", "a", "task", 1)
     assert [campaign.actual_position(tmp_path / "j", run_) for _ in range(3)] == [1, 2, 3]
-
-
-def test_the_end_of_measuring_is_foretold_from_the_runs_so_far(tmp_path):
-    runs = [Run("m", "a", "task", b) for b in (1, 2, 3)]
-    folder = tmp_path / "m/a/task"
-    folder.mkdir(parents=True)
-    (folder / "1.json").write_text("{}")
-    assert campaign.remaining(tmp_path, runs, []) == "2 runs to go"
-    assert "measuring ends about" in campaign.remaining(tmp_path, runs, [10.0])
 
 
 def test_another_temperature_than_zero_is_refused():

@@ -12,10 +12,11 @@ from rocrate.rocrate import ROCrate
 
 from joules.commands import import_campaign, verify_campaign
 from joules.core.errors import UserError
+from joules.core.places import REPOSITORY
 from joules.core.stored import read_record, write_record
 from joules.write import archive
 
-CITATION = Path(__file__).parents[2] / "CITATION.cff"
+CITATION = REPOSITORY / "CITATION.cff"
 CONFIG = {"study": "demo", "models": ["m"]}
 
 

@@ -331,6 +331,25 @@ def test_without_permission_no_runtime_is_said_to_need_less(
     assert not any(re.search(r"\| (different|equivalent)", row) for row in table)
 
 
+def test_gpu_energy_is_called_so_on_the_first_page_in_captions_and_in_claims() -> None:
+    article = make_article(**MEASURED | {"ratio": 1.25})
+    reason = (
+        "GPU energy comes from counters. The processor's energy is modelled (cpu_load), and is no "
+        "part of it."
+    )
+    study = replace(article.study, energy="gpu", tier_reason=reason)
+    article.study = study
+    text = render(article, PAPER)
+    assert "**Energy is GPU energy alone.**" in text
+    assert text.count("The processor's energy is modelled (cpu_load)") >= 3
+    assert "needs 20\u00a0% less GPU energy per token than" in text
+    captions = captions_of(text)
+    assert len(captions) >= 15
+    for caption in captions:
+        assert "Energy is that of the GPU alone." in caption
+    assert "less energy per token than" not in text
+
+
 def test_a_single_pair_that_may_not_be_claimed_is_not() -> None:
     article = make_article(**MEASURED)
     for claim_id, claim in article.claims.items():

@@ -1,25 +1,28 @@
 """The types of all that is stored: real files of both schemas, and wrong files."""
 
 import json
-from pathlib import Path
 
 import jsonschema
 import msgspec
 import pytest
+import synthetic
 import yaml
 
 from joules.core import stored
+from joules.core.energy import Energy
 from joules.core.errors import UserError
-from joules.core.inference import Completion, Settings
+from joules.core.inference import Completion, Settings, parts_of_call
+from joules.core.places import REPOSITORY
 from joules.core.prompts_file import PromptedModel, PromptRow, PromptsFile
-from joules.core.record import BrokenRule, Energy, Record
+from joules.core.record import BrokenRule, Record
 from joules.core.warm_up_files import WarmUp, WarmUpAnswer
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 CAMPAIGN = ROOT / "data/measurements/vm-xeon-2core-2026-11-25"
 RECORD = CAMPAIGN / "records/parrot-1m/ollama/task/1.json"
 # A real record of schema 1, but for its tasks: the first three of 164.
 SCHEMA_1 = ROOT / "tests/data/record-schema-1.json"
+SCHEMA_2 = ROOT / "tests/data/record-schema-2.json"  # the same of schema 2
 
 KINDS = {
     "records": (stored.read_record, stored.write_record),
@@ -89,14 +92,24 @@ def wrong(path, change, read=stored.read_record, source=RECORD):
     return str(caught.value)
 
 
+def kept(old, new):
+    """Return what was written, without what older files lack."""
+    if isinstance(old, dict):
+        return {key: kept(value, new[key]) for key, value in old.items()}
+    if isinstance(old, list):
+        return [kept(*pair) for pair in zip(old, new, strict=True)]
+    return new
+
+
 @pytest.mark.parametrize("folder", KINDS)
-def test_every_file_of_the_campaign_is_written_again_with_the_same_bytes(folder, tmp_path):
+def test_every_file_of_the_campaign_is_written_again_and_nothing_of_it_is_lost(folder, tmp_path):
     read, write = KINDS[folder]
     files = sorted((CAMPAIGN / folder).rglob("*.json"))
     assert files
     for file in files:
         write(tmp_path / "again.json", read(file))
-        assert (tmp_path / "again.json").read_bytes() == file.read_bytes(), file
+        old, new = json.loads(file.read_text()), json.loads((tmp_path / "again.json").read_text())
+        assert kept(old, new) == old, file
 
 
 def test_a_record_of_schema_1_reads_with_what_it_lacks_left_out():
@@ -111,11 +124,71 @@ def test_a_record_of_schema_1_reads_with_what_it_lacks_left_out():
     assert record.environment.before.gpus == [] and record.environment.before.waited_s is None
 
 
-def test_a_record_knows_its_headline_and_the_prompt_by_its_token_ids():
+def test_a_record_of_schema_2_reads_with_what_it_lacks_left_out():
+    record = stored.read_record(SCHEMA_2)
+    assert (record.schema, len(record.tasks), record.window("import")) == (2, 3, None)
+    assert (record.fingerprint, record.page_cache_warmed) == (None, None)
+    assert record.gaps.by_component_j is None and record.gaps.conservation is not None
+    assert [task.overhead_s for task in record.tasks] == [None] * 3
+    assert record.trace is not None and record.validity.checks
+
+
+def test_a_record_of_schema_3_is_written_again_with_the_same_bytes(tmp_path):
+    study = synthetic.write_study(tmp_path, models=["parrot-1m"], blocks=1)
+    for file in study.records:
+        record = stored.read_record(file)
+        assert record.schema == 3
+        stored.write_record(tmp_path / "again.json", record)
+        assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("path", [SCHEMA_1, SCHEMA_2])
+def test_the_headline_of_an_older_record_is_its_tasks_window_without_the_gaps(path):
+    record, plain = stored.read_record(path), json.loads(path.read_text())
+    assert record.energy_j == record.window("tasks").energy_j.headline_j(), "what it states"
+    assert record.headline_j() == plain["energy_j"] - plain["gaps"]["energy_j"]
+    assert record.tasks_energy_j().headline_j() == pytest.approx(record.headline_j())
+
+
+def test_the_headline_of_a_record_of_today_is_what_it_states(tmp_path):
+    study = synthetic.write_study(tmp_path, models=["parrot-1m"], blocks=1)
+    record = stored.read_record(study.records[0])
+    whole = record.window("tasks").energy_j
+    assert record.headline_j() == record.energy_j
+    assert record.energy_j == pytest.approx(whole.headline_j() - record.gaps.energy_j)
+    parts = record.tasks_energy_j()
+    assert parts.cpu == pytest.approx(record.energy_j) and parts.gpu is None
+    assert parts.dram == pytest.approx(whole.dram - record.gaps.by_component_j.dram)
+
+
+def test_a_headline_that_counts_the_gpu_alone_leaves_the_processor_out():
+    energy = Energy(cpu=1.0, gpu=2.0, dram=4.0)
+    assert (energy.headline_j(), energy.headline_j("gpu")) == (3.0, 2.0)
+
+
+def test_a_sum_of_energies_knows_only_what_all_of_them_know():
+    parts = [Energy(1.0, None, 0.5), Energy(2.0, None, None)]
+    assert Energy.total(parts) == Energy(3.0, None, None)
+    assert Energy.total([]) == Energy(None, None, None)
+    assert parts[1].less(parts[0]) == Energy(1.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "parts"),
+    [
+        ((None, None), (None, 2.0, None)),
+        ((0.5, None), (0.5, 1.5, None)),
+        ((0.5, 1.0), (0.5, 1.0, 0.5)),
+        ((0.5, 1.75), (0.5, 1.5, 0.0)),
+        ((2.5, 1.0), (2.0, 0.0, 0.0)),
+    ],
+)
+def test_the_parts_of_a_call_add_up_to_it(told, parts):
+    assert parts_of_call(2.0, *told) == parts
+
+
+def test_a_record_knows_its_windows_and_the_prompt_by_its_token_ids():
     record = stored.read_record(RECORD)
-    (tasks,) = [window for window in record.windows if window.name == "tasks"]
-    assert tasks.energy_j.headline_j() == record.energy_j
-    assert Energy(cpu=1.0, gpu=2.0, dram=4.0).headline_j() == 3.0
     assert Energy(cpu=None, gpu=2.0, dram=None).headline_j() == 2.0
     plain = json.loads(RECORD.read_text())["tasks"][0]
     assert record.tasks[0].prompt_token_ids_sha256 == plain["prompt_sha256"]
@@ -193,7 +266,7 @@ def test_a_wrong_value_deep_inside_is_shown_with_its_place_and_what_was_expected
     said = wrong(path, lambda record: record["windows"][2].update(name="nap"))
     assert '"nap" at `$.windows[2].name`; expected one of idle_after, idle_cold, idle_re' in said
     said = wrong(path, lambda record: record.update(schema=9))
-    assert "holds 9 at `$.schema`; expected one of 1, 2." in said
+    assert "holds 9 at `$.schema`; expected one of 1, 2, 3." in said
     said = wrong(path, lambda record: record["model"].update(sha256="x" * 99))
     assert f'"{"x" * 59}… at `$.model.sha256`; expected `str` matching regex' in said
     said = wrong(path, lambda record: record["instrument"]["components"].update(cpu={"source": 1}))

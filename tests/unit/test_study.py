@@ -50,7 +50,7 @@ SHORT = {  # what the two studies that run anywhere in minutes differ in from th
     "settings": {"context_length": 2048, "max_tokens": 256},
     "require_tier": "estimated",
     "windows": {"preflight_s": 1, "idle_s": 1, "rest_s": 1},
-    "settle": {"seconds": 1, "cap_s": 4},
+    "settle": {"seconds": 2},
     "limits": {"attempts": 1, "flag_only": True, "wait_s": 0},
 }
 
@@ -75,7 +75,7 @@ def test_a_users_study_inherits_nothing_of_the_demonstration():
     assert study.demonstration is False
     assert (study.limits.attempts, study.limits.flag_only, study.limits.wait_s) == (3, False, 600)
     assert (study.windows.preflight_s, study.windows.idle_s, study.windows.rest_s) == (10, 30, 60)
-    assert (study.settle.seconds, study.settle.cap_s) == (60, 600)
+    assert study.settle.seconds == 60
     assert (study.settings.context_length, study.settings.max_tokens) == (4096, "catalogue")
     assert (study.require_tier, study.blocks, study.problems) == ("measured", 10, "all")
 
@@ -212,7 +212,21 @@ def test_an_archived_campaign_brings_its_own_configuration():
     assert (study.study, study.campaign) == (f"archive/{CAMPAIGN}", CAMPAIGN)
     assert study.archived and study.blocks == 5
     kept = yaml.safe_load((REPOSITORY / f"data/measurements/{CAMPAIGN}/config.yaml").read_text())
-    assert plain(study) | {"study": "demo", "measurements": kept["measurements"]} == kept
+    assert kept["settle"].pop("cap_s") == 4 and kept["limits"].pop("load_during_tasks_s") == 0.1
+    later = {"energy": "processor", "mixed_machines": "refuse", "mixed_runtimes": "refuse"}
+    assert plain(study) | {"study": "demo", "measurements": kept["measurements"]} == kept | later
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "instead"),
+    [
+        ("settle", "cap_s", "Settling takes `settle.seconds` on every runtime"),
+        ("limits", "load_during_tasks_s", "known by another process that holds them"),
+    ],
+)
+def test_a_key_of_older_configurations_is_refused_with_what_holds_instead(part, key, instead):
+    with pytest.raises(UserError, match=rf"own\.yaml has `{part}\.{key}`.*{instead}.*Take it out"):
+        own(**{part: {key: 1}})
 
 
 @pytest.mark.parametrize("campaign", ["no-such", "", "..", "."])

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from pathlib import Path
 
 import msgspec
 import pandas as pd
@@ -11,6 +10,7 @@ import pytest
 import synthetic
 from synthetic_tables import study_tables, tables_of
 
+from joules.analyse.mixes import Mixing
 from joules.analyse.rows import run_row
 from joules.analyse.tables import (
     RUNS,
@@ -24,10 +24,11 @@ from joules.analyse.tables import (
     write_tables,
 )
 from joules.core.errors import UserError
+from joules.core.places import REPOSITORY
 from joules.core.plan import Run
 from joules.core.stored import read_record
 
-CAMPAIGN = Path(__file__).parents[2] / "data/measurements/vm-xeon-2core-2026-11-25"
+CAMPAIGN = REPOSITORY / "data/measurements/vm-xeon-2core-2026-11-25"
 GRAMS_PER_KWH = 268.0
 
 
@@ -56,7 +57,13 @@ def test_a_row_holds_what_the_record_says(study):
     record = read_record(record_of(study))
     row = run_row(record, synthetic.make_grade(record), GRAMS_PER_KWH)
     tasks = next(window for window in record.windows if window.name == "tasks")
-    assert row["energy_j"] == tasks.energy_j.cpu
+    assert row["energy_j"] == pytest.approx(record.energy_j)
+    assert row["cpu_energy_j"] == pytest.approx(record.energy_j)
+    assert row["gross_energy_j"] == tasks.energy_j.cpu > row["energy_j"]
+    assert row["dram_energy_j"] == pytest.approx(0.1 * row["energy_j"])
+    assert row["window_duration_s"] == tasks.duration_s
+    assert row["duration_s"] == pytest.approx(sum(task.duration_s for task in record.tasks))
+    assert row["power_w"] == pytest.approx(synthetic.BUSY_POWER_W), "energy and time fit"
     assert row["idle_power_w"] == pytest.approx(synthetic.IDLE_POWER_W)
     assert row["resident_power_w"] == pytest.approx(synthetic.IDLE_POWER_W + 0.5)
     net_j = row["energy_j"] - synthetic.IDLE_POWER_W * row["duration_s"]
@@ -65,6 +72,8 @@ def test_a_row_holds_what_the_record_says(study):
     assert row["energy_j_per_token"] == pytest.approx(row["energy_j"] / tokens)
     assert row["gco2e"] == pytest.approx(row["energy_j"] / 3.6e6 * 268)
     assert (row["load_energy_j"], row["load_duration_s"]) == (16, 2)
+    imported = (7, 1) if record.runtime.name == "ollama" else (None, None)
+    assert (row["import_energy_j"], row["import_duration_s"]) == imported
     assert row["gpu_energy_j"] is None
     assert set(row) == set(RUNS.names)
 
@@ -81,15 +90,22 @@ def test_tasks_and_gaps_add_up_to_the_run(study):
     cell = ["model", "runtime", "kind", "block"]
     tasks_j = tables.tasks.groupby(cell)["energy_j"].sum()
     runs = tables.runs.set_index(cell)
-    total_j = tasks_j + runs["gap_share"] * runs["energy_j"]
-    assert total_j.to_numpy() == pytest.approx(runs["energy_j"].to_numpy(), rel=1e-6)
+    total_j = tasks_j + runs["gap_share"] * runs["gross_energy_j"]
+    assert total_j.to_numpy() == pytest.approx(runs["gross_energy_j"].to_numpy(), rel=1e-6)
+    assert tasks_j.to_numpy() == pytest.approx(runs["energy_j"].to_numpy(), rel=1e-6)
 
 
 def test_tables_are_sorted_and_complete(study):
     tables = tables_of(study)
     cell = ["model", "runtime", "kind", "block"]
     assert tables.runs[cell].equals(tables.runs[cell].sort_values(cell))
-    assert (len(tables.runs), len(tables.tasks), len(tables.windows)) == (12, 120, 72)
+    imports = tables.runs["import_energy_j"].dropna()
+    assert len(imports)
+    assert (len(tables.runs), len(tables.tasks), len(tables.windows)) == (
+        12,
+        120,
+        72 + len(imports),
+    )
     frames = (tables.runs, tables.tasks, tables.windows, tables.trace)
     for frame, schema in zip(frames, (RUNS, TASKS, WINDOWS, TRACE), strict=True):
         assert list(frame.columns) == schema.names
@@ -163,7 +179,7 @@ def test_records_that_must_not_be_mixed_are_refused_by_name(study, key, value, w
 def test_a_mix_of_instruments_is_let_through_where_the_config_states_it(study):
     change(study.records[5], instrument__modules_sha256="0" * 64)
     files = (study.records, study.grades, study.agreements)
-    runs = tabulate(*files, GRAMS_PER_KWH, "state").runs
+    runs = tabulate(*files, GRAMS_PER_KWH, Mixing(mixed_instruments="state")).runs
     assert runs["instrument_sha256"].nunique() == 2
 
 
@@ -220,7 +236,7 @@ def test_one_model_is_summarised_from_its_own_files_alone(study):
         [path for path in paths if "parrot-3m" in str(path)]
         for paths in (study.records, study.grades, study.agreements)
     )
-    runs = tabulate(records, grades, agreement[0], GRAMS_PER_KWH, "refuse").runs
+    runs = tabulate(records, grades, agreement[0], GRAMS_PER_KWH, Mixing()).runs
     table = summary(runs, "parrot-3m")
     assert set(table["model"]) == {"parrot-3m"}
     assert table["runs"].tolist() == table["valid_runs"].tolist() == [2, 2, 2]
@@ -231,8 +247,18 @@ def test_one_model_is_summarised_from_its_own_files_alone(study):
     assert chosen["mean_energy_j_per_token"].item() == pytest.approx(expected)
 
 
+def as_second_schema(record):
+    """Take away what records of schema 2 do not have; they state the window with its gaps."""
+    record["windows"] = [each for each in record["windows"] if each["name"] != "import"]
+    for task in record["tasks"]:
+        del task["overhead_s"]
+    del record["gaps"]["by_component_j"], record["fingerprint"], record["page_cache_warmed"]
+    return record | {"schema": 2, "energy_j": record["energy_j"] + record["gaps"]["energy_j"]}
+
+
 def as_first_schema(record):
     """Take away what records of schema 1 do not have."""
+    record = as_second_schema(record)
     for window in record["windows"]:
         del window["net_energy_j"]
     for task in record["tasks"]:
@@ -242,16 +268,23 @@ def as_first_schema(record):
     return record | {"schema": 1}
 
 
-def test_records_of_the_first_schema_give_the_same_runs(study):
+@pytest.mark.parametrize("older", [as_first_schema, as_second_schema])
+def test_records_of_older_schemas_give_the_same_runs(study, older):
+    """But for the import of a model, which they count as loading."""
     new = tables_of(study)
     for path in study.records:
-        path.write_text(json.dumps(as_first_schema(json.loads(path.read_text()))))
+        path.write_text(json.dumps(older(json.loads(path.read_text()))))
     old = tables_of(study)
-    pd.testing.assert_frame_equal(old.runs, new.runs)
-    pd.testing.assert_frame_equal(old.windows, new.windows)
-    assert old.tasks["prefill_energy_j"].isna().all() and old.tasks["start_s"].isna().all()
+    imports = ["import_energy_j", "import_duration_s"]
+    assert new.runs[imports].notna().any().all() and old.runs[imports].isna().all().all()
+    pd.testing.assert_frame_equal(old.runs.drop(columns=imports), new.runs.drop(columns=imports))
+    rest = new.windows[new.windows["window"] != "import"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(old.windows, rest)
+    assert old.tasks["overhead_s"].isna().all() and new.tasks["overhead_s"].notna().all()
     assert old.tasks["completion_sha256"].equals(new.tasks["completion_sha256"])
-    assert old.trace.empty and old.validity.empty and old.attempts.empty
+    if older is as_first_schema:
+        assert old.tasks["prefill_energy_j"].isna().all() and old.tasks["start_s"].isna().all()
+        assert old.trace.empty and old.validity.empty and old.attempts.empty
 
 
 def test_tokens_of_answers_are_kept_for_the_first_block_only(study):
@@ -317,9 +350,11 @@ def test_the_settings_of_a_message_are_those_of_the_records(study):
 
 def test_real_records_make_a_row_for_each_run_answer_window_and_reading():
     files = [sorted((CAMPAIGN / name).rglob("*.json")) for name in ("records", "grades")]
-    tables = tabulate(*files, (CAMPAIGN / "agreement").glob("*.json"), 267.6, "refuse")
+    tables = tabulate(*files, (CAMPAIGN / "agreement").glob("*.json"), 267.6, Mixing())
     records = [read_record(path) for path in files[0]]
     assert len(tables.runs) == len(records) == 30
     assert len(tables.tasks) == sum(len(record.tasks) for record in records)
     assert len(tables.windows) == sum(len(record.windows) for record in records)
-    assert tables.runs["energy_j"].tolist() == [record.energy_j for record in records]
+    assert tables.runs["gross_energy_j"].tolist() == [record.energy_j for record in records]
+    headline_j = [record.energy_j - record.gaps.energy_j for record in records]
+    assert tables.runs["energy_j"].tolist() == pytest.approx(headline_j)

@@ -1,4 +1,4 @@
-"""Units, atomic files, the schedule, the lock."""
+"""Units, atomic files, the schedule."""
 
 import json
 import math
@@ -6,18 +6,16 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from joules.core import files, plan
 from joules.core.errors import UserError
+from joules.core.places import REPOSITORY
 from joules.core.units import counter_delta_uj, joule_from_kwh
-from joules.machine import lock
 
-SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
+SCRIPTS = REPOSITORY / "workflow/scripts"
 
 
 def test_a_kilowatt_hour_is_three_point_six_megajoule():
@@ -128,61 +126,3 @@ def test_the_schedule_is_written_for_people():
     lines = plan.to_csv(runs).splitlines()
     assert lines[0] == "position,block,model,runtime,kind"
     assert len(lines) == 7
-
-
-def test_two_processes_never_hold_the_measuring_lock_together(tmp_path):
-    lock_file = tmp_path / "lock"
-    script = textwrap.dedent(
-        """
-        import sys, time
-        from pathlib import Path
-        from joules.machine import lock
-        with lock.measuring(lambda line: print(line, flush=True), Path(sys.argv[1])):
-            print("in", time.monotonic(), flush=True)
-            time.sleep(0.7)
-            print("out", time.monotonic(), flush=True)
-        """
-    )
-    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, str(lock_file)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for _ in range(3)
-    ]
-    spans = []
-    waited = 0
-    for worker in workers:
-        lines = worker.communicate()[0].splitlines()
-        waited += sum(line.startswith("waiting") for line in lines)
-        times = [float(line.split()[1]) for line in lines if line[:2] in ("in", "ou")]
-        spans.append(times)
-    spans.sort()
-    assert all(earlier[1] <= later[0] for earlier, later in zip(spans, spans[1:], strict=False))
-    assert waited >= 1
-
-
-def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path):
-    lock_file = tmp_path / "lock"
-    script = (
-        "import sys, time; from pathlib import Path; from joules.machine import lock\n"
-        "with lock.measuring(print, Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(lock_file)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
-    )
-    assert holder.stdout and holder.stdout.readline() == "in\n"
-    holder.kill()
-    holder.wait()
-    said: list[str] = []
-    start = time.monotonic()
-    with lock.measuring(said.append, lock_file):
-        pass
-    assert said == []
-    assert time.monotonic() - start < 60

@@ -9,7 +9,11 @@ from small_study import CHECKOUT
 
 SCRIPTS = CHECKOUT / "workflow/scripts"
 # Whatever imports the one can load every module of the other, by its name.
-LOADERS = {"joules.runtimes": "joules.runtimes", "joules.draw.drawing": "joules.draw.figures"}
+LOADERS = {
+    "joules.runtimes": "joules.runtimes",
+    "joules.meters": "joules.meters",
+    "joules.draw.drawing": "joules.draw.figures",
+}
 # Left of records and grades nothing runs again because of an edit: records hold the hash of the
 # instrument, and measuring twice is no small thing.
 MEASURING = {

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from joules.core.places import REPOSITORY
+
+ROOT = REPOSITORY
 BIN = Path(sys.executable).parent
 
 CHECKS = {

@@ -2,6 +2,10 @@
 # statistics and claims. Everything here is a pure function of its input: no model, no meter.
 # Each rule names its script and modules as inputs, so that an edit runs it again.
 
+MIXING = {
+    name: getattr(STUDY, name) for name in ("mixed_instruments", "mixed_machines", "mixed_runtimes")
+}
+
 
 rule tabulate:
     """Put all runs, tasks and windows into tables; refuse what must not be compared."""
@@ -24,7 +28,7 @@ rule tabulate:
         "../../envs/analysis.yaml"
     params:
         grams_per_kwh=STUDY.carbon.grams_per_kwh,
-        mixed_instruments=STUDY.mixed_instruments,
+        mixing=MIXING,
     script:
         "../scripts/tabulate.py"
 
@@ -44,7 +48,7 @@ rule summarise_model:
         "../../envs/analysis.yaml"
     params:
         grams_per_kwh=STUDY.carbon.grams_per_kwh,
-        mixed_instruments=STUDY.mixed_instruments,
+        mixing=MIXING,
     script:
         "../scripts/summarise_model.py"
 

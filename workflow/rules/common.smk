@@ -1,6 +1,8 @@
 # Shared by all rules: the study and its catalogue, checked; the plan of runs; input functions.
 # Needs the configuration, config/models.yaml, config/runtime_options.yaml; leaves names, no files.
 
+import functools
+import signal
 from pathlib import Path
 
 import msgspec
@@ -19,12 +21,25 @@ from joules.core.run_parameters import (
     run_parameters,
     warm_up_parameters,
 )
+from joules.core.sense import check_sense
 from joules.core.study import archived_configuration
+from joules.machine import surroundings
 
 # Everything that must come before a run is more urgent than any run.
 BEFORE_RUNS = 1000000
 ROOT = Path(workflow.basedir)
 PACKAGE = ROOT / "workflow/scripts/joules"
+
+
+def settle_surroundings():
+    """Keep the user's surroundings from libraries, or refuse them by name, before anything else."""
+    try:
+        surroundings.refuse()
+        surroundings.settle(ROOT)
+        surroundings.check_temporary_folder()
+        surroundings.check_paths(ROOT)
+    except UserError as error:
+        raise WorkflowError(str(error))
 
 
 def checked_study():
@@ -34,6 +49,7 @@ def checked_study():
         catalogue = Catalogue(models={}) if study.archived else read_catalogue(ROOT)
         if not study.archived:
             check_names(study, catalogue, paths.runtime_names(PACKAGE))
+            check_sense(study, catalogue, ROOT)
     except UserError as error:
         raise WorkflowError(str(error))
     return study, catalogue
@@ -49,6 +65,13 @@ def require_meter():
         )
 
 
+def end_on_hangup():
+    """Take a lost terminal or connection (SIGHUP) as Ctrl-C, unless `nohup` said to go on."""
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+settle_surroundings()
 STUDY, CATALOGUE = checked_study()
 # Scripts read the whole configuration, with every default in its place.
 config.clear()

@@ -1,5 +1,8 @@
 """Rule summarise_model: one model's runs in one small table."""
 
+import msgspec
+
+from joules.analyse.mixes import Mixing
 from joules.analyse.tables import summary, tabulate, write_csv
 from joules.core.reporting import reporting
 
@@ -10,7 +13,7 @@ if __name__ == "__main__":
             snakemake.input["grades"],
             snakemake.input["agreements"],
             snakemake.params["grams_per_kwh"],
-            snakemake.params["mixed_instruments"],
+            msgspec.convert(snakemake.params["mixing"], Mixing),
             runs_only=True,
         )
         write_csv(snakemake.output[0], summary(tables.runs, snakemake.wildcards.model))

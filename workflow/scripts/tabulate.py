@@ -1,5 +1,8 @@
 """Rule tabulate: all records and grades as tables."""
 
+import msgspec
+
+from joules.analyse.mixes import Mixing
 from joules.analyse.tables import tabulate, write_tables
 from joules.core.reporting import reporting
 
@@ -10,7 +13,7 @@ if __name__ == "__main__":
             snakemake.input["grades"],
             snakemake.input["agreements"],
             snakemake.params["grams_per_kwh"],
-            snakemake.params["mixed_instruments"],
+            msgspec.convert(snakemake.params["mixing"], Mixing),
         )
         write_tables(tables, dict(snakemake.output.items()))
         valid = int(tables.runs["valid"].sum())

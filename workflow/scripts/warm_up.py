@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from joules.core import stored
+from joules.core import paths, stored
 from joules.core.reporting import reporting
 from joules.core.run_parameters import WarmUpParameters
 from joules.measure.warm_up import warm_up
@@ -19,6 +19,7 @@ if __name__ == "__main__":
             stored.read_prompts_file(snakemake.input["prompts"]),
             stored.read_provided(snakemake.input["runtime"]),
             Path(snakemake.log[0]),
+            paths.journal_folder(paths.results_of_warm_up(Path(snakemake.output[0]))),
             report,
         )
         stored.write_warm_up(snakemake.output[0], seen)

@@ -10,7 +10,6 @@ pingouin; tables in and out are pandas frames. A number that the data cannot giv
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,16 +27,9 @@ from joules.analyse.conventions import (
     runtime_order,
 )
 from joules.analyse.estimates import mean_interval, number_or_none, numeric
-from joules.analyse.pairs import paired_blocks
+from joules.analyse.pairs import alike, paired_blocks
 from joules.analyse.power import power_facts
-
-# All sign flips are enumerated, so that p is exact, when 2^n is not above this (n <= 16).
-RESAMPLES = 99_999
-BATCH = 2_000_000  # numbers that a resampling test holds at a time: bounds its memory
-
-
-def _mean(values: Values, axis: int = -1) -> Any:
-    return np.mean(values, axis=axis)
+from joules.analyse.sign_flip import sign_flip_p
 
 
 def compare_pair(
@@ -71,17 +63,7 @@ def compare_pair(
     low, high = mean_interval(d)
     if low is not None and high is not None:
         result["ratio_low"], result["ratio_high"] = math.exp(low), math.exp(high)
-    result["p_value"] = float(
-        stats.permutation_test(
-            (d,),
-            _mean,
-            permutation_type="samples",
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            batch=max(1, BATCH // n),
-            rng=np.random.default_rng(0),
-        ).pvalue
-    )
+    result["p_value"] = sign_flip_p(d)
     spread = float(np.std(d, ddof=1))
     if spread == 0:  # the t tests divide by it
         result["p_equivalence"] = 0.0 if abs(d[0]) < math.log1p(margin) else 1.0
@@ -128,7 +110,10 @@ def _friedman(runs: pd.DataFrame, model: str, runtimes: Sequence[str], kind: str
     blocks = own.pivot(index="block", columns="runtime", values=METRIC).reindex(
         columns=list(runtimes)
     )
-    blocks = blocks[own.groupby("block")["session"].nunique().reindex(blocks.index) == 1].dropna()
+    by_block = own.groupby("block")
+    shared = by_block["session"].nunique().eq(1)
+    shared &= by_block[alike(runs)].nunique().le(1).all(axis=1)
+    blocks = blocks[shared.reindex(blocks.index, fill_value=False)].dropna()
     if len(runtimes) < 3 or len(blocks) < 2:
         return None
     return number_or_none(lambda: stats.friedmanchisquare(*blocks.to_numpy().T).pvalue)
@@ -164,6 +149,7 @@ def compare(
             row |= {
                 "p_friedman": omnibus.get(kind),
                 "split_blocks": ";".join(map(str, pairs.split)),
+                "mixed_blocks": ";".join(map(str, pairs.mixed)),
                 "invalid_blocks": ";".join(map(str, pairs.invalid)),
                 "tier": str(own["tier"].iloc[0]),
             }
@@ -183,5 +169,13 @@ COMPARISON_COLUMNS = [
     *("model", "runtime_a", "runtime_b", "kind", "n_blocks", "ratio", "ratio_low", "ratio_high"),
     *("p_value", "p_holm", "p_equivalence", "p_equivalence_holm", "verdict", "hedges_g"),
     *("cliffs_delta", "p_shapiro", "p_welch", "p_mannwhitney", "p_wilcoxon", "p_levene"),
-    *("p_friedman", "minimum_ratio", "n_for_margin", "split_blocks", "invalid_blocks", "tier"),
+    *(
+        "p_friedman",
+        "minimum_ratio",
+        "n_for_margin",
+        "split_blocks",
+        "invalid_blocks",
+        "mixed_blocks",
+        "tier",
+    ),
 ]

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from joules.analyse.mixes import AGAIN
 from joules.core import paths
 from joules.core.errors import UserError
 from joules.core.grade_file import Grade
@@ -52,30 +53,21 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
-def check_alike(alike: Alike, record: Record, path: Path, mixed_instruments: str) -> None:
+def check_alike(alike: Alike, record: Record, path: Path) -> None:
     """Refuse a record that differs from the ones before it in what all must share.
 
-    `mixed_instruments`: `refuse`, or `state`, which lets records of several versions of the
-    instrument through.
+    Machine, runtime and instrument are looked at in `joules.analyse.mixes`.
     """
     model = f"model {record.model.name}"
     kind = "task" if record.kind == "control" else record.kind  # a control repeats a task run
-    again = "Measure again what is out of date: snakemake --forcerun measure -- TARGET."
     alike.check("the study", "all records", record.study, path, "Keep studies apart.")
-    alike.check("the protocol", model, record.protocol, path, again)
-    alike.check("the model file's sha256", model, record.model.sha256, path, again)
-    alike.check("the settings", f"{model}, kind {kind}", record.settings, path, again, _settings)
+    alike.check("the protocol", model, record.protocol, path, AGAIN)
+    alike.check("the model file's sha256", model, record.model.sha256, path, AGAIN)
+    alike.check("the settings", f"{model}, kind {kind}", record.settings, path, AGAIN, _settings)
     prompts = sorted((task.task_id, task.prompt_token_ids_sha256) for task in record.tasks)
-    alike.check("the problems and prompts", f"{model}, kind {kind}", prompts, path, again, _prompts)
-    alike.check("the energy tier", "all records", record.instrument.tier, path, again)
-    if mixed_instruments != "state":
-        alike.check(
-            "the version of the instrument",
-            "all records",
-            record.instrument.modules_sha256,
-            path,
-            f"{again} Or set `mixed_instruments: state` in the config: the mix is then stated.",
-        )
+    alike.check("the problems and prompts", f"{model}, kind {kind}", prompts, path, AGAIN, _prompts)
+    alike.check("the energy tier", "all records", record.instrument.tier, path, AGAIN)
+    alike.check("the headline's energy", "all records", record.instrument.headline, path, AGAIN)
 
 
 def _settings(value: object) -> str:

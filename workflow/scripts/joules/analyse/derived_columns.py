@@ -33,17 +33,13 @@ def derived_columns(
     resident_power_w: float | None,
     passed: int | None,
     graded: int | None,
-    net_energy_j: float | None = None,
 ) -> Row:
     """Return the derived columns of one run.
 
-    `energy_j` is gross. `net_energy_j` is stated by the run's record, or else the gross energy less
-    the idle power times the duration. `resident_power_w` is the power while the model is loaded and
-    idle, `residency_power_w` what is above that of the idle machine. Energy per correct answer is
-    None when none is.
+    `net_energy_j` is the energy less the idle power times the duration. `resident_power_w` is the
+    power while the model is loaded and idle, `residency_power_w` what is above that of the idle
+    machine. Energy per correct answer is None when none is.
     """
-    if net_energy_j is None:
-        net_energy_j = net_energy(energy_j, idle_power_w, duration_s)
     residency_power_w = None
     if resident_power_w is not None and idle_power_w is not None:
         residency_power_w = resident_power_w - idle_power_w
@@ -52,7 +48,7 @@ def derived_columns(
         "energy_j_per_task": over(energy_j, tasks),
         "tokens_per_s": over(generated_tokens, duration_s),
         "power_w": over(energy_j, duration_s),
-        "net_energy_j": net_energy_j,
+        "net_energy_j": net_energy(energy_j, idle_power_w, duration_s),
         "residency_power_w": residency_power_w,
         "pass_at_1": over(passed, graded),
         "energy_j_per_correct": over(energy_j, passed),

@@ -4,11 +4,17 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+REASONS = {
+    "split_blocks": "of two sessions",
+    "mixed_blocks": "of two machines, builds or versions of the instrument",
+    "invalid_blocks": "invalid",
+}
+
 
 def left_out_blocks(comparisons: pd.DataFrame) -> Iterator[str]:
     """Yield one line per comparison from which blocks were left out, with what to do."""
     for _, row in comparisons.iterrows():
-        for column, words in (("split_blocks", "of two sessions"), ("invalid_blocks", "invalid")):
+        for column, words in REASONS.items():
             if isinstance(row[column], str) and row[column]:
                 yield (
                     f"{row['model']}, {row['runtime_a']} and {row['runtime_b']} ({row['kind']}): "

@@ -1,4 +1,4 @@
-"""The pairs of runs that are compared: two valid runs of one block and one session."""
+"""The pairs of runs that are compared: two valid runs of one block and one session, made alike."""
 
 import dataclasses
 
@@ -8,14 +8,19 @@ import pandas as pd
 from joules.analyse.conventions import METRIC, Values
 from joules.core.errors import UserError
 
+ALIKE = ("machine", "instrument_sha256")  # columns in which the two runs of a pair must be equal
+BUILD = "runtime_build"
+
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """The blocks in which both runs are valid and of one session, and those left out.
+    """The blocks in which both runs are valid, of one session and made alike, and those left out.
 
     Attributes:
         blocks: numbers of the paired blocks; `a` and `b` hold J/token in this order.
         split: blocks whose two runs are of different sessions, hence of different conditions.
+        mixed: blocks whose two runs differ in machine or instrument; or in the runtime's build,
+            where a runtime is compared with itself.
         invalid: blocks in which a run is invalid or missing.
     """
 
@@ -23,12 +28,22 @@ class Pairs:
     a: Values
     b: Values
     split: list[int]
+    mixed: list[int]
     invalid: list[int]
 
 
 def _arm(runs: pd.DataFrame, model: str, runtime: str, kind: str) -> pd.DataFrame:
     chosen = (runs["model"] == model) & (runs["runtime"] == runtime) & (runs["kind"] == kind)
-    return runs[chosen].set_index("block")[["valid", "session", METRIC]]
+    known = [name for name in (*ALIKE, BUILD) if name in runs.columns]
+    return runs[chosen].set_index("block")[["valid", "session", METRIC, *known]]
+
+
+def alike(runs: pd.DataFrame) -> list[str]:
+    """Return the columns in which runs that are compared must be equal, as far as there are any.
+
+    A table of another harness may have none of them.
+    """
+    return [name for name in ALIKE if name in runs.columns]
 
 
 def paired_blocks(
@@ -43,7 +58,12 @@ def paired_blocks(
     both = both.sort_index()
     valid = both["valid_a"].eq(True) & both["valid_b"].eq(True)
     same = both["session_a"] == both["session_b"]
-    used = both[valid & same]
+    shared = alike(runs) + ([BUILD] if a == b and BUILD in runs.columns else [])
+    equal = pd.Series(True, index=both.index)
+    for name in shared:
+        left_of, right_of = both[f"{name}_a"], both[f"{name}_b"]
+        equal &= left_of.eq(right_of) | (left_of.isna() & right_of.isna())
+    used = both[valid & same & equal]
     values = [used[f"{METRIC}_{side}"].to_numpy(dtype=float) for side in "ab"]
     for runtime, kind, energies in zip((a, b), (kind_a, kind_b), values, strict=True):
         if not (np.isfinite(energies) & (energies > 0)).all():
@@ -58,5 +78,6 @@ def paired_blocks(
         a=values[0],
         b=values[1],
         split=[int(block) for block in both.index[valid & ~same]],
+        mixed=[int(block) for block in both.index[valid & same & ~equal]],
         invalid=[int(block) for block in both.index[~valid]],
     )

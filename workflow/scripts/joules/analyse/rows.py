@@ -1,7 +1,8 @@
 """One record and its grade as rows of the tables; columns are those of the schemas in tables.py.
 
-Energies are in joule, times in second, power in watt. Records of schema 1 lack some values, which
-are then None.
+Energies are in joule, times in second, power in watt. Records of the schemas 1 and 2 lack some
+values, which are then None. Energy without a component's name is what the study's headline counts:
+CPU plus GPU, or the GPU alone.
 """
 
 import hashlib
@@ -11,10 +12,12 @@ from operator import attrgetter
 
 from joules.analyse.conventions import Row
 from joules.analyse.derived_columns import derived_columns, net_energy, over
+from joules.analyse.mixes import build_of, instrument_of, machine_of, text_of
 from joules.core.files import rounded
 from joules.core.grade_file import Grade
 from joules.core.record import Record, RuleValue, Trace, Window
 from joules.core.units import JOULE_PER_KWH
+from joules.core.values import EnergyChoice
 
 Columns = dict[str, Sequence[str | float | list[int] | None]]
 
@@ -30,27 +33,39 @@ def cell_of(record: Record) -> Row:
     }
 
 
-def _stated_net_j(window: Window) -> float | None:
-    """Return the net energy of CPU and GPU that the record states; None where it states none."""
+def _stated_net_j(window: Window, counted: EnergyChoice) -> float | None:
+    """Return the net energy that the record states; None where it states none."""
     net = window.net_energy_j
-    return None if net is None or (net.cpu is None and net.gpu is None) else net.headline_j()
+    if net is None or (net.cpu is None and net.gpu is None):
+        return None
+    return net.headline_j(counted)
 
 
-def _power_w(window: Window | None) -> float | None:
-    return over(window.energy_j.headline_j(), window.duration_s) if window else None
+def _energy_j(window: Window | None, counted: EnergyChoice) -> float | None:
+    return window.energy_j.headline_j(counted) if window else None
+
+
+def _power_w(window: Window | None, counted: EnergyChoice) -> float | None:
+    return over(_energy_j(window, counted), window.duration_s) if window else None
 
 
 def run_row(record: Record, grade: Grade | None, grams_per_kwh: float) -> Row:
     """Return the row of one run.
 
-    `energy_j` is gross: CPU plus GPU energy of the tasks window, gaps included. `resident_power_w`
-    is the machine's power while the model is loaded and idle. `gco2e` = energy in kWh times
-    `grams_per_kwh`. For the rest see `joules.analyse.derived_columns`.
+    `energy_j`, the headline, and `duration_s` are of the tasks alone, without the gaps between them
+    (flush prompts and bookkeeping are ours); so are the energies of CPU, GPU and DRAM.
+    `gross_energy_j` and `window_duration_s` are of the whole tasks window, `gap_share` is the gaps'
+    part of the former. `resident_power_w` is the machine's power while the model is loaded and
+    idle. `gco2e` = energy in kWh times `grams_per_kwh`. A run that imported nothing, or whose
+    record counts it as loading, has no `import_energy_j`. For the rest see
+    `joules.analyse.derived_columns`.
     """
+    counted, headline_j = record.instrument.headline, record.headline_j()
     windows: dict[str, Window] = {window.name: window for window in record.windows}
-    whole, load = windows["tasks"], windows.get("load")
-    idle_power_w = _power_w(windows.get("idle_cold"))
-    resident_power_w = _power_w(windows.get("idle_resident"))
+    whole, load, brought_in = windows["tasks"], windows.get("load"), windows.get("import")
+    parts_j, duration_s = record.tasks_energy_j(), record.tasks_duration_s()
+    idle_power_w = _power_w(windows.get("idle_cold"), counted)
+    resident_power_w = _power_w(windows.get("idle_resident"), counted)
     reasons = [task.finish_reason for task in record.tasks]
     passed, graded = (grade.passed, grade.total) if grade else (None, None)
     return {
@@ -61,6 +76,7 @@ def run_row(record: Record, grade: Grade | None, grams_per_kwh: float) -> Row:
         "position_actual": record.position.actual,
         "session": record.session,
         "tier": record.instrument.tier,
+        "headline": record.instrument.headline,
         "valid": record.validity.valid,
         "validity_codes": ";".join(broken.code for broken in record.validity.codes),
         "parameters": record.model.parameters,
@@ -68,34 +84,39 @@ def run_row(record: Record, grade: Grade | None, grams_per_kwh: float) -> Row:
         "tasks": len(reasons),
         "prompt_tokens": record.prompt_tokens,
         "generated_tokens": record.generated_tokens,
-        "energy_j": record.energy_j,
-        "cpu_energy_j": whole.energy_j.cpu,
-        "gpu_energy_j": whole.energy_j.gpu,
-        "dram_energy_j": whole.energy_j.dram,
+        "energy_j": headline_j,
+        "gross_energy_j": whole.energy_j.headline_j(counted),
+        "cpu_energy_j": parts_j.cpu,
+        "gpu_energy_j": parts_j.gpu,
+        "dram_energy_j": parts_j.dram,
         "idle_power_w": idle_power_w,
         "resident_power_w": resident_power_w,
-        "duration_s": whole.duration_s,
+        "duration_s": duration_s,
+        "window_duration_s": whole.duration_s,
         "gap_share": record.gaps.share,
-        "load_energy_j": load.energy_j.headline_j() if load else None,
+        "import_energy_j": _energy_j(brought_in, counted),
+        "import_duration_s": brought_in.duration_s if brought_in else None,
+        "load_energy_j": _energy_j(load, counted),
         "load_duration_s": load.duration_s if load else None,
         "passed": passed,
         "graded": graded,
         "truncated": reasons.count("limit"),
         "aborted": reasons.count("aborted_by_runtime"),
         "settled": record.settle.settled,
-        "gco2e": record.energy_j / JOULE_PER_KWH * grams_per_kwh,
-        "instrument_sha256": record.instrument.modules_sha256,
+        "gco2e": headline_j / JOULE_PER_KWH * grams_per_kwh,
+        "instrument_sha256": instrument_of(record),
+        "machine": text_of(machine_of(record)),
+        "runtime_build": text_of(build_of(record)),
         "protocol": record.protocol,
         **derived_columns(
-            energy_j=record.energy_j,
+            energy_j=headline_j,
             generated_tokens=record.generated_tokens,
             tasks=len(reasons),
-            duration_s=whole.duration_s,
+            duration_s=duration_s,
             idle_power_w=idle_power_w,
             resident_power_w=resident_power_w,
             passed=passed,
             graded=graded,
-            net_energy_j=_stated_net_j(whole),
         ),
     }
 
@@ -104,6 +125,7 @@ def run_row(record: Record, grade: Grade | None, grams_per_kwh: float) -> Row:
 TASK_FACTS = (
     *("task_id", "prompt_tokens", "generated_tokens", "retokenised_tokens", "prefill_s"),
     *("decode_s", "duration_s", "finish_reason", "start_s", "prefill_energy_j", "retokenised_ids"),
+    "overhead_s",
 )
 
 
@@ -113,7 +135,7 @@ def task_columns(record: Record, grade: Grade | None) -> Columns:
     `start_s` counts from the start of the tasks window; `prefill_energy_j` is the energy to the
     first token, where the counters can tell it apart.
     """
-    tasks = record.tasks
+    tasks, counted = record.tasks, record.instrument.headline
     grades = {task.task_id: (task.verdict, task.rule) for task in grade.tasks} if grade else {}
     verdicts = [grades.get(task.task_id, (None, None)) for task in tasks]
     energies = [task.energy_j for task in tasks]
@@ -123,7 +145,7 @@ def task_columns(record: Record, grade: Grade | None) -> Columns:
         **dict.fromkeys(TASK_FACTS, ()),
         **dict(zip(TASK_FACTS, facts, strict=False)),
         "order": range(1, len(tasks) + 1),
-        "energy_j": [energy.headline_j() for energy in energies],
+        "energy_j": [energy.headline_j(counted) for energy in energies],
         "cpu_energy_j": [energy.cpu for energy in energies],
         "gpu_energy_j": [energy.gpu for energy in energies],
         "verdict": [verdict for verdict, _ in verdicts],
@@ -137,13 +159,13 @@ def task_columns(record: Record, grade: Grade | None) -> Columns:
 
 def window_columns(record: Record) -> Columns:
     """Return the rows of one run's windows as columns, without those that name the run."""
-    windows = record.windows
-    energies = [window.energy_j.headline_j() for window in windows]
+    windows, counted = record.windows, record.instrument.headline
+    energies = [window.energy_j.headline_j(counted) for window in windows]
     idle = next((window for window in windows if window.name == "idle_cold"), None)
-    idle_power_w = _power_w(idle)
+    idle_power_w = _power_w(idle, counted)
     net_j = []
     for window, energy_j in zip(windows, energies, strict=True):
-        stated_j = _stated_net_j(window)
+        stated_j = _stated_net_j(window, counted)
         own_j = net_energy(energy_j, idle_power_w, window.duration_s)
         net_j.append(own_j if stated_j is None else stated_j)
     return {
@@ -151,7 +173,7 @@ def window_columns(record: Record) -> Columns:
         "start_monotonic_s": [window.start_monotonic_s for window in windows],
         "duration_s": [window.duration_s for window in windows],
         "energy_j": energies,
-        "power_w": rounded([_power_w(window) for window in windows]),
+        "power_w": rounded([_power_w(window, counted) for window in windows]),
         "dram_energy_j": [window.energy_j.dram for window in windows],
         "net_energy_j": rounded(net_j),
     }

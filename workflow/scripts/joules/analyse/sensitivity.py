@@ -18,11 +18,13 @@ import pandas as pd
 import statsmodels.formula.api as smf
 from scipy import stats
 
-from joules.analyse.comparison import BATCH, compare_pair
+from joules.analyse.comparison import compare_pair
 from joules.analyse.conventions import ALPHA, METRIC, Row, Values
 from joules.analyse.derived_columns import net_energy_j_per_token
 from joules.analyse.estimates import numeric
 from joules.analyse.pairs import paired_blocks
+from joules.analyse.sign_flip import BATCH
+from joules.core.wording import number_of
 
 SENSITIVITY_COLUMNS = [
     *("model", "runtime_a", "runtime_b", "method", "ratio", "low", "high", "p", "n", "note"),
@@ -59,14 +61,15 @@ def _fewer(a: Values, b: Values, kept: Flags, primary: Row, words: str) -> Row:
     """Return the primary test on the blocks that are kept; `words` say of which the rest are."""
     if kept.all():
         return primary | {"note": f"No block {words}: the same as the primary test."}
-    return _primary(a[kept], b[kept], f"{(~kept).sum()} blocks {words} left out.")
+    return _primary(a[kept], b[kept], f"{number_of(int((~kept).sum()), 'block')} {words} left out.")
 
 
 def bca_bootstrap(a: Values, b: Values) -> Row:
     """Return the ratio of arithmetic means with its BCa interval (Efron, JASA 82, 1987)."""
     n = len(a)
     if n < LEAST_FOR_BOOTSTRAP:
-        return _nothing(f"{n} blocks; this interval is too narrow below {LEAST_FOR_BOOTSTRAP}.")
+        few = number_of(n, "block")
+        return _nothing(f"{few}; this interval is too narrow below {LEAST_FOR_BOOTSTRAP}.")
 
     def ratio(x: Values, y: Values, axis: int = -1) -> Any:
         return np.mean(x, axis=axis) / np.mean(y, axis=axis)
@@ -222,7 +225,7 @@ def sensitivity(tasks: pd.DataFrame, runs: pd.DataFrame, comparisons: pd.DataFra
         found["without_outliers"] = (
             _fewer(x, y, _kept(x, y), primary, "beyond three SD")
             if most > OUTLIER_Z
-            else _nothing(f"With {len(x)} blocks no |z| can reach three.")
+            else _nothing(f"With {number_of(len(x), 'block')} no |z| can reach three.")
         )
         found["net_energy"] = _net(left, right)
         if few:

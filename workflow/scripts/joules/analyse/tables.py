@@ -23,6 +23,7 @@ from joules.analyse.consistency import (
     check_names,
 )
 from joules.analyse.conventions import Row
+from joules.analyse.mixes import Mixes, Mixing
 from joules.analyse.rows import (
     Columns,
     attempt_rows,
@@ -58,21 +59,22 @@ RUNS = _schema(
     """
     str: study campaign model runtime runtime_label kind
     int: block position_planned position_actual
-    str: session tier
+    str: session tier headline
     bool: valid
     str: validity_codes
     int: parameters
     str: quantization
     int: tasks prompt_tokens generated_tokens
-    float: energy_j cpu_energy_j gpu_energy_j dram_energy_j net_energy_j idle_power_w
-    float: resident_power_w residency_power_w duration_s gap_share energy_j_per_token
-    float: energy_j_per_task tokens_per_s power_w load_energy_j load_duration_s
+    float: energy_j gross_energy_j cpu_energy_j gpu_energy_j dram_energy_j net_energy_j idle_power_w
+    float: resident_power_w residency_power_w duration_s window_duration_s gap_share
+    float: energy_j_per_token energy_j_per_task tokens_per_s power_w
+    float: import_energy_j import_duration_s load_energy_j load_duration_s
     int: passed graded
     float: pass_at_1 energy_j_per_correct
     int: truncated aborted
     bool: settled
     float: gco2e
-    str: instrument_sha256 protocol
+    str: instrument_sha256 machine runtime_build protocol
     """
 )
 TASKS = _schema(
@@ -83,7 +85,7 @@ TASKS = _schema(
     int: prompt_tokens generated_tokens retokenised_tokens
     float: prefill_s decode_s duration_s energy_j cpu_energy_j gpu_energy_j
     str: finish_reason verdict rule completion_sha256
-    float: start_s prefill_energy_j
+    float: start_s prefill_energy_j overhead_s
     ids: retokenised_ids
     """
 )
@@ -205,17 +207,16 @@ def tabulate(
     grades: str | Path | Iterable[str | Path],
     agreements: str | Path | Iterable[str | Path],
     grams_per_kwh: float,
-    mixed_instruments: str,
+    mixing: Mixing,
     *,
     runs_only: bool = False,
 ) -> Tables:
     """Return the tables of all runs, valid or not, in a fixed order.
 
     The files are read one run at a time, so that a large study fits into memory. `grams_per_kwh`:
-    of the electricity. `mixed_instruments`: `refuse` or `state`. Raises UserError, with file names,
-    for records that must not be mixed, grades that do not fit their record, and agreements that
-    failed or miss. Only runs of kind `fixed` may be without a grade. `runs_only` leaves all other
-    tables empty.
+    of the electricity. Raises UserError, with file names, for records that must not be mixed,
+    grades that do not fit their record, and agreements that failed or miss. Only runs of kind
+    `fixed` may be without a grade. `runs_only` leaves all other tables empty.
     """
     places = {run_of(path): path for path in listed(records)}
     grade_places = {run_of(path): path for path in listed(grades)}
@@ -224,7 +225,7 @@ def tabulate(
         raise UserError("No records were given. A study has at least one. Measure it first.")
     for model in sorted({run.model for run in places}):
         check_agreement(agreed, model, {run.runtime for run in places if run.model == model})
-    alike, rules = Alike(), _RuleCounts()
+    alike, mixes, rules = Alike(), Mixes(), _RuleCounts()
     rows: list[Row] = []
     tasks, windows, trace = _Rows(TASKS), _Rows(WINDOWS), _Rows(TRACE)
     traced = set()
@@ -232,7 +233,8 @@ def tabulate(
         path, grade = places[run], None
         record = read_record(path)
         check_names(record, run, path)
-        check_alike(alike, record, path, mixed_instruments)
+        check_alike(alike, record, path)
+        mixes.add(record, path)
         if run in grade_places:
             grade = read_grade(grade_places[run])
             check_grade(record, grade, grade_places[run])
@@ -251,6 +253,7 @@ def tabulate(
         if run.kind == "task" and record.validity.valid and cell not in traced:
             traced.add(cell)
             trace.add(record, trace_columns(record))
+    mixes.refuse(mixing)
     return Tables(
         runs=run_table(rows),
         tasks=tasks.frame(),

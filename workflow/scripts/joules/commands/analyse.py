@@ -8,7 +8,7 @@ sensitivity.csv, claims.json and figures/.
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,7 @@ from joules.analyse.sensitivity import sensitivity
 from joules.analyse.tables import RUNS, TASKS, write_csv
 from joules.commands import command_line
 from joules.core.errors import UserError
+from joules.core.wording import number_of
 from joules.draw.drawing import draw
 from joules.draw.style import save
 from joules.write.claims import claims
@@ -152,6 +153,7 @@ def _left_out(comparisons: pd.DataFrame) -> Iterator[str]:
         for blocks, words in (
             (row.invalid_blocks, "a run is absent or not valid"),
             (row.split_blocks, "runs of two sessions"),
+            (row.mixed_blocks, "runs of two machines, builds or versions of the instrument"),
         ):
             if blocks:
                 yield (
@@ -173,14 +175,18 @@ def refuse_unwritable(folder: Path) -> None:
         ) from error
 
 
-def analyse(path: Path, folder: Path) -> list[str]:
+def analyse(
+    path: Path, folder: Path, report: Callable[[str], None] = lambda line: None
+) -> list[str]:
     """Analyse the runs of a CSV file; write all files into `folder`; return lines to print.
 
+    `report` is told what is being done, which takes a minute or more with many runs.
     Raises BadTable for a table that cannot be analysed, and UserError for a file that cannot be
     read or a folder that cannot be written.
     """
     refuse_unwritable(folder)
     runs = completed(read_runs(path))
+    report(f"{number_of(len(runs), 'run')} read; comparing")
     tables = analysed(runs)
     comparisons = tables["comparisons"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,11 +201,12 @@ def analyse(path: Path, folder: Path) -> list[str]:
     numbers = {name: _own_claim(claim) for name, claim in found.claims.items()}
     write_claims(folder / "claims.json", msgspec.structs.replace(found, claims=numbers))
     for name in figures_of(runs):
+        report(f"drawing {name}")
         save(draw(name, {**tables, "runs": runs}, demonstration=False), folder / "figures" / name)
     lines = [
         f"{row.model}: {row.runtime_a} / {row.runtime_b} = {row.ratio:.4f} "
-        f"[{row.ratio_low:.4f}, {row.ratio_high:.4f}], {row.n_blocks} blocks, adjusted p "
-        f"{row.p_holm:.4g}: {row.verdict} (tier {row.tier})"
+        f"[{row.ratio_low:.4f}, {row.ratio_high:.4f}], {number_of(row.n_blocks, 'block')}, "
+        f"adjusted p {row.p_holm:.4g}: {row.verdict} (tier {row.tier})"
         for row in own["comparisons"].itertuples()
     ]
     lines += [*_left_out(comparisons), found.permission.sentence]
@@ -209,7 +216,7 @@ def analyse(path: Path, folder: Path) -> list[str]:
 def act(options: argparse.Namespace) -> int:
     """Analyse the table and print what was found; return 1 for a table that cannot be analysed."""
     try:
-        lines = analyse(options.runs, options.out)
+        lines = analyse(options.runs, options.out, command_line.say_aside)
     except BadTable as error:
         command_line.say_aside(f"error: {error}")
         return command_line.NOT_SO

@@ -15,6 +15,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from joules.core.errors import UserError
+from joules.machine import surroundings
 
 DONE, NOT_SO, BAD_USE = 0, 1, 2
 
@@ -103,6 +104,7 @@ def run(
         _flush()
         return int(end.code or DONE)
     try:
+        surroundings.check_temporary_folder()
         return act(options)
     except UserError as error:
         say_aside(f"error: {error}")

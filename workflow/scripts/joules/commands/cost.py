@@ -38,7 +38,6 @@ PREFILL_SPEEDUP = 4.0  # prompt tokens per second, over generated ones
 LOAD_BYTES_PER_S: Four = (2e9, 0.5e9, 0.2e9, 0.1e9)
 UNKNOWN_MODEL_BYTES = 4_700_000_000  # 7 billion weights at 4 bit, where no size is known
 FLUSH_TOKENS = 2  # a flush prompt of one token and its answer, before each prompt
-SETTLE_FACTOR = (1.0, 1.5, 2.0)  # of the shortest possible settling
 OVERHEAD_S: Four = (2, 4, 10, 30)  # of a run: processes, trackers, files
 GRADE_S: Four = (0.01, 0.02, 0.1, 5)  # of an answer, in the sandbox
 POWER_SHARE = (0.3, 0.6, 1.0)  # of the thermal design power, over windows of work and of rest
@@ -109,11 +108,11 @@ def prompt_s(cell: Cell, kind: str, case: int) -> float:
 
 def run_s(cell: Cell, kind: str, study: Study, case: int) -> float:
     """Return the seconds of one run: all windows, gaps, rest and grading."""
-    windows, settle = study.windows, study.settle
+    windows = study.windows
     each_s = prompt_s(cell, kind, case)
-    longest = settle.cap_s + each_s  # the cap is looked at after each prompt
-    shortest = max(settle.seconds, protocol.SETTLE_LAST * each_s)
-    settle_s = longest if case == LIMIT else min(SETTLE_FACTOR[case] * shortest, longest)
+    # The answer in which the time is up goes past it, by half of itself in the middle.
+    last_s = cell.prefill_s[case] + protocol.SETTLE_TOKENS * cell.token_s[case]
+    settle_s = study.settle.seconds + min(last_s, each_s) / 2
     rest_s = max(windows.rest_s, windows.rest_cap_s) if case == LIMIT else windows.rest_s
     waiting_s = windows.preflight_s + 3 * windows.idle_s + rest_s + OVERHEAD_S[case]
     tasks_s = tasks_of(study, kind) * (each_s + GRADE_S[case])

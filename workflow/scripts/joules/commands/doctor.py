@@ -13,7 +13,9 @@ from rich.text import Text
 from joules.commands import command_line, machine_findings, study_findings
 from joules.commands.findings import Finding, attempt
 from joules.core.reading import LoadedStudy, load_study
-from joules.machine import machine_state
+from joules.core.sense import check_sense
+from joules.core.wording import number_of
+from joules.machine import machine_state, surroundings
 
 STYLES = {"ok": "green", "note": "yellow", "blocks": "bold red"}
 
@@ -21,6 +23,7 @@ STYLES = {"ok": "green", "note": "yellow", "blocks": "bold red"}
 def examine(loaded: LoadedStudy) -> Iterator[Finding]:
     """Yield every finding about this machine and the study, in the order of the report."""
     study = loaded.study
+    yield attempt("study", lambda: check_sense(study, loaded.catalogue, loaded.root))
     yield from machine_findings.processor(study.settings)
     models = [study_findings.model(loaded, name) for name in study.models]
     states = [state for _, state in models if state is not None]
@@ -28,16 +31,24 @@ def examine(loaded: LoadedStudy) -> Iterator[Finding]:
     yield from machine_findings.disks(loaded, states)
     yield from machine_findings.clocks(machine_state.observe())
     yield machine_findings.virtual(machine_state.virtualisation())
+    yield attempt("surroundings", lambda: in_surroundings(loaded))
     yield machine_findings.background(study.limits)
     own_settings = attempt("CodeCarbon", machine_findings.hidden_settings)
     yield own_settings
     if own_settings.mark == "ok":
-        yield machine_findings.energy(study.require_tier, study.carbon.country_iso_code)
+        yield from machine_findings.energy(study)
     yield from machine_findings.gpu(study.settings.gpu_layers)
     yield attempt("sandbox", machine_findings.tight)
     for name in study.runtimes:
         yield from study_findings.runtime(loaded, name)
     yield from (finding for finding, _ in models)
+
+
+def in_surroundings(loaded: LoadedStudy) -> str:
+    """Return that neither variables nor paths are in the way, or raise UserError."""
+    surroundings.refuse()
+    surroundings.check_paths(loaded.root)
+    return "no variable and no path is in the way"
 
 
 def conclusion(name: str, findings: Sequence[Finding]) -> str:
@@ -46,7 +57,7 @@ def conclusion(name: str, findings: Sequence[Finding]) -> str:
     if blocking:
         return f"The study `{name}` cannot start here: {', '.join(blocking)}."
     notes = sum(finding.mark == "note" for finding in findings)
-    return f"The study `{name}` can start here ({notes} notes)."
+    return f"The study `{name}` can start here ({number_of(notes, 'note')})."
 
 
 def act(options: argparse.Namespace) -> int:

@@ -15,12 +15,10 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
-from statsmodels.stats.power import TTestPower
 
 from joules.analyse.conventions import ALPHA, METRIC
-from joules.analyse.estimates import number_or_none
 from joules.analyse.pairs import paired_blocks
-from joules.analyse.power import POWER, power_facts, smallest_p
+from joules.analyse.power import power_facts, smallest_effect, smallest_p
 from joules.commands import command_line, cost
 from joules.commands.cost import LIMIT, MIDDLE, Cell, Four
 from joules.commands.needs import (
@@ -34,12 +32,14 @@ from joules.core.errors import UserError
 from joules.core.plan import Run
 from joules.core.reading import LoadedStudy, load_study
 from joules.core.record import Record
+from joules.core.sense import check_sense
 from joules.core.study import Study
-from joules.core.wording import NOTHING, percent, significant
+from joules.core.wording import NOTHING, number_of, percent, significant
 from joules.machine.download import for_people
 
 VARIATIONS = (0.01, 0.02, 0.03, 0.05)  # coefficients of variation of a block's ratio
 BLOCKS = (6, 8, 10, 15, 20, 30)
+MOST_BLOCKS = 100_000
 LEAST_PAIRS = 3  # blocks of a pair from which on its own spread is taken
 
 
@@ -51,6 +51,11 @@ def blocks_of(text: str, configured: int) -> int:
         raise UserError(
             f"BLOCKS is {text!r}; expected a whole number of blocks, at least 1. "
             "Give for example: make forecast BLOCKS=12"
+        )
+    if int(text) > MOST_BLOCKS:
+        raise UserError(
+            f"BLOCKS is {text.strip()}; expected at most {MOST_BLOCKS:,}, which is years of "
+            "measuring. Give for example: make forecast BLOCKS=12"
         )
     return int(text)
 
@@ -73,11 +78,7 @@ def smallest_difference(
     alone = None if ratio is None else ratio - 1
     if smallest_p(blocks) >= ALPHA / max(1, tests):
         return alone, None
-    effect = number_or_none(
-        lambda: TTestPower().solve_power(
-            nobs=blocks, alpha=ALPHA / max(1, tests), power=POWER, alternative="two-sided"
-        )
-    )
+    effect = smallest_effect(blocks, ALPHA / max(1, tests))
     return alone, None if effect is None else math.expm1(effect * spread)
 
 
@@ -94,7 +95,7 @@ def own_variation(records: Sequence[Record]) -> float | None:
             "block": record.repetition,
             "session": record.session,
             "valid": record.validity.valid,
-            METRIC: record.energy_j / max(1, record.generated_tokens),
+            METRIC: record.headline_j() / max(1, record.generated_tokens),
         }
         for record in records
         if record.kind in ("task", "control")
@@ -145,7 +146,7 @@ def differences(study: Study, blocks: int, own: float | None) -> list[str]:
     level = ALPHA / tests
     lines = [
         f"{tests} differences are tested together, so the smallest p must be below {level:.3g}; "
-        f"{blocks} blocks can give {smallest_p(blocks):.2g}"
+        f"{number_of(blocks, 'block')} can give {smallest_p(blocks):.2g}"
     ]
     if smallest_p(blocks) >= level:
         least = next(n for n in range(1, 64) if smallest_p(n) < level)
@@ -192,7 +193,7 @@ def table(
 def counted(runs: Sequence[Run]) -> str:
     """Return how many runs there are of each kind, in words."""
     kinds = Counter(run.kind for run in runs)
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or NOTHING
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or NOTHING
 
 
 def report(
@@ -223,8 +224,8 @@ def report(
             f"{in_parts(of_records)}, on the disk of {there.folder}",
         ]
     lines = [
-        ("runs", f"{len(runs)} in {blocks} blocks: {counted(runs)}"),
-        ("", f"{len(left)} of them are still to be measured"),
+        ("runs", f"{len(runs):,} in {number_of(blocks, 'block')}: {counted(runs)}"),
+        ("", f"{len(left):,} of them still to be measured"),
         ("speed", speeds(cells)),
         (
             "time",
@@ -263,6 +264,7 @@ def act(options: argparse.Namespace) -> int:
     """Print the forecast of a study."""
     loaded = load_study(options.config or None)
     study, screen = loaded.study, command_line.Screen()
+    check_sense(study, loaded.catalogue, loaded.root)
     blocks = blocks_of(options.blocks, study.blocks)
     cells, records = cost.cells_of(loaded), cost.earlier_records(loaded)
     screen.print(Text(f"The study `{study.study}`, expected and not measured:", style="bold"))

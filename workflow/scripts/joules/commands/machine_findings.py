@@ -1,8 +1,8 @@
 """What the doctor finds out about the machine, whatever models and runtimes are studied on it."""
 
 import logging
+import os
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,16 +14,18 @@ from joules.core.conditions import AskedSettings, Limits
 from joules.core.errors import UserError
 from joules.core.machine_facts import MachineState, Virtualisation
 from joules.core.reading import LoadedStudy
-from joules.core.values import Tier
+from joules.core.study import Study
 from joules.core.wording import percent
 from joules.grade.sandbox import sandbox
 from joules.machine import machine_state
 from joules.machine.download import MARGIN_BYTES, for_people
-from joules.machine.processor import cpu_model
-from joules.measure import instrument
-from joules.meters import nvml
+from joules.machine.processor import cpu_model, kinds_of_cores, text_of
+from joules.measure import instrument, tiers
+from joules.meters import all_meters, nvml
+from joules.meters.reader import OwnReader
 
 LOAD_S = 1.0
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 # Instructions that llama.cpp computes with (its `system_info` line), as /proc/cpuinfo names them.
 SIMD = (
     *("ssse3", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16"),
@@ -33,19 +35,41 @@ SIMD = (
 
 def processor(settings: AskedSettings) -> Iterator[Finding]:
     """Yield processor, instructions, cores and threads."""
-    cpu = f"{cpu_model()}, {psutil.cpu_count(logical=False)} physical cores"
-    yield Finding("ok", "processor", f"{cpu}, {psutil.cpu_count()} logical")
-    info = Path("/proc/cpuinfo")
-    named = info.read_text().split() if info.exists() else []
+    seen = machine_state.cores()
+    yield _cores(seen)
+    performance, efficiency = kinds_of_cores()
+    if performance is not None:
+        yield Finding(
+            "note",
+            "kinds of cores",
+            f"{performance} threads on performance cores, {efficiency} on efficiency cores: where "
+            "a runtime's threads run decides its speed and energy, and the system moves them. "
+            "For steadier runs keep to one kind: taskset -c "
+            "$(cat /sys/devices/cpu_core/cpus) make all",
+        )
+    named = (text_of(Path("/proc/cpuinfo")) or "").split()
     simd = ", ".join(name for name in SIMD if name in named)
     yield Finding("ok" if simd else "note", "SIMD", simd or "not shown by this system")
-    usable = machine_state.usable_cores()
+    usable = seen.usable
     threads = machine_state.threads_of(settings.threads)
     text = f"{threads} for each runtime, of {usable} usable cores"
+    if not seen.are_physical:
+        text += " (logical ones: this system does not show its physical cores)"
+    if seen.quota is not None:
+        text += f" (the control groups leave {seen.quota:g})"
     if threads < usable:
         yield Finding("ok", "threads", text)
     else:
         yield Finding("note", "threads", f"{text}: no core is left for the harness and the server")
+
+
+def _cores(seen: machine_state.Cores) -> Finding:
+    """Return the processor and its cores; what the system does not show is said to be so."""
+    if seen.physical is None:
+        text = f"{cpu_model()}, {seen.logical or 'unknown'} logical cores"
+        return Finding("note", "processor", f"{text}; how many physical ones is not shown")
+    text = f"{cpu_model()}, {seen.physical} physical cores, {seen.logical} logical"
+    return Finding("ok", "processor", text)
 
 
 def memory(states: Sequence[ModelState]) -> Finding:
@@ -136,15 +160,11 @@ def virtual(found: Virtualisation) -> Finding:
 
 def background(limits: Limits, seconds: float = LOAD_S) -> Finding:
     """Return what others use of the machine, watched for some seconds, against limits.cpu_busy."""
-    before, began = machine_state.cpu_use(), time.monotonic()
-    time.sleep(seconds)
-    after, passed = machine_state.cpu_use(), time.monotonic() - began
-    cores = psutil.cpu_count() or 1
-    seen = machine_state.foreign_use(before, after, machine_state.own_processes(), passed, cores)
+    seen = machine_state.watch_others(seconds)
     text = f"{percent(seen.share)} of the machine is busy, limit {percent(limits.cpu_busy)}"
     if seen.share <= limits.cpu_busy:
         return Finding("ok", "background load", text)
-    top = ", ".join(f"{each.name} {percent(each.cpu_s / passed)}" for each in seen.top[:3])
+    top = ", ".join(f"{each.name} {percent(each.cpu_s / seconds)}" for each in seen.top[:3])
     then = "be flagged" if limits.flag_only else "be invalid"
     return Finding(
         "note", "background load", f"{text} ({top or 'short processes'}). Runs would {then}"
@@ -157,35 +177,64 @@ def hidden_settings() -> str:
     return "no hidden settings of CodeCarbon"
 
 
-def energy(wanted: Tier, country_iso_code: str) -> Finding:
-    """Return the energy tier, with its reason and the remedy where it is not the highest."""
-    what = "energy tier"
+def energy(study: Study) -> Iterator[Finding]:
+    """Yield the energy tier, with its reason and the remedy, and what is odd about the counters."""
+    what, wanted = "energy tier", study.require_tier
     logging.disable(logging.WARNING)  # CodeCarbon says the same in many words
     try:
         with tempfile.TemporaryDirectory() as folder:
-            tracker = instrument.make_tracker("doctor", country_iso_code, Path(folder))
-            tier, reason = instrument.tier_of(instrument.components(tracker))
+            reader = OwnReader(all_meters())
+            seen = instrument.Instrument(
+                study.carbon.country_iso_code, Path(folder), reader, study.energy
+            )
     except UserError as error:
-        return Finding("blocks", what, str(error))
+        yield Finding("blocks", what, str(error))
+        return
     finally:
         logging.disable(logging.NOTSET)
-    if instrument.TIERS.index(tier) < instrument.TIERS.index(wanted):
-        asked = f"{tier}; the study asks for `{wanted}` (`require_tier`)"
-        return Finding("blocks", what, f"{asked}. {reason}")
-    text = f"{tier}. {reason}"
-    return Finding("ok" if tier == "measured" else "note", what, text)
+    text = f"{seen.tier}. {seen.tier_reason}"
+    if tiers.TIERS.index(seen.tier) < tiers.TIERS.index(wanted):
+        asked = f"{seen.tier}; the study asks for `{wanted}` (`require_tier`)"
+        yield Finding("blocks", what, f"{asked}. {seen.tier_reason}")
+    else:
+        yield Finding("ok" if seen.tier == "measured" else "note", what, text)
+    if seen.components["cpu"].generic_model:
+        yield Finding(
+            "note",
+            "model of power",
+            "CodeCarbon does not know this processor and assumes 4 W for each of its threads",
+        )
+    if reader.without_range():
+        yield Finding(
+            "note",
+            "counters",
+            f"{', '.join(reader.without_range())}: `max_energy_range_uj` is 0, so that it is not "
+            "known when they start again at 0. A run in which one does is invalid",
+        )
 
 
 def gpu(layers: int) -> Iterator[Finding]:
     """Yield the NVIDIA GPUs with energy counters, and whether the study would use one."""
-    found = [counter.source for counter in nvml.nvml_counters()]
+    meter = nvml.Meter()
+    found = [channel.source for channel in meter.channels]
+    for text in meter.without_handle():
+        yield Finding("note", "GPU", f"{text}: its energy cannot be read")
     if found and layers:
         yield Finding("ok", "GPU", f"{', '.join(found)} with an energy counter")
     elif found:
         yield Finding("note", "GPU", f"{', '.join(found)}, not used: `gpu_layers` is 0")
-    elif layers:
-        text = f"no NVIDIA GPU with an energy counter is seen, and `gpu_layers` is {layers}"
-        yield Finding("note", "GPU", text)
+    try:
+        tiers.require_gpu_meter(layers)
+    except UserError as error:
+        yield Finding("blocks", "GPU", str(error))
+    hidden = [name for name in VISIBLE if os.environ.get(name) is not None]
+    if hidden and meter.cards:
+        yield Finding(
+            "note",
+            "GPU",
+            f"{', '.join(hidden)} is set: runtimes see the cards it names, and the energy of all "
+            f"{len(meter.cards)} is counted",
+        )
 
 
 def tight() -> str:

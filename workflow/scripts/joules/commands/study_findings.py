@@ -36,8 +36,12 @@ def runtime(loaded: LoadedStudy, name: str) -> Iterator[Finding]:
         for kind in loaded.study.kinds:
             settings = settings_of(loaded.study.settings, kind, ANY_LENGTH, endless)
             check_require(name, loaded.study.require, settings)
-    except (UserError, ImportError) as error:
+    except UserError as error:
         yield Finding("blocks", what, str(error))
+        return
+    except ImportError as error:
+        text = f"its module cannot be loaded ({error}). Expected it and all that it imports: "
+        yield Finding("blocks", what, f"{text}correct joules/runtimes/{name}.py")
         return
     cannot = ", ".join(sorted(module.CANNOT_HOLD)) or "nothing"
     text = f"{module.LABEL} {options['version']}; settings that it cannot hold: {cannot}"

@@ -117,7 +117,11 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         ),
     ] = "unchanged"
     chat_template: Annotated[
-        Text | None, Meta(description="A Jinja template, only where the file has none.")
+        Text | None,
+        Meta(
+            description="A Jinja template: for a file that has none, or in the place of one that "
+            "cannot be used. It wins over the file's."
+        ),
     ] = None
     chat_template_source: Annotated[
         Text | None,

@@ -86,7 +86,7 @@ class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         NotNegative,
         Meta(
             description="Where there is a sensor, the rest lasts until the processor is within so "
-            "many °C of its temperature before the run."
+            "many °C of its temperature before the first run of the sitting."
         ),
     ] = 2.0
     rest_cap_s: Annotated[
@@ -99,21 +99,24 @@ class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class SettleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Prompts of our own before the measured ones, until the time per token is steady."""
+    """Prompts of our own before the measured ones, for the same time on every runtime."""
 
     limit: Annotated[
         Positive,
         Meta(
-            description="Before the measured prompts, prompts of our own "
-            "(`data/warm_up_prompts.jsonl`) are answered until the time per token is steady: until "
-            "the coefficient of variation over the last four is below this."
+            description="A run whose time per token was not steady at the end of settling is "
+            "flagged: steady is a coefficient of variation over the last four prompts of at most "
+            "this."
         ),
     ] = 0.02
-    seconds: Annotated[NotNegative, Meta(description="Settling takes at least this long.")] = 60.0
-    cap_s: Annotated[
-        Positive,
-        Meta(description="Settling ends here; a run that is not steady by then is flagged."),
-    ] = 600.0
+    seconds: Annotated[
+        NotNegative,
+        Meta(
+            description="Before the measured prompts, short answers to prompts of our own "
+            "(`data/warm_up_prompts.jsonl`) are asked for, for so many seconds: the same time on "
+            "every runtime, so that each finds the machine equally warm."
+        ),
+    ] = 60.0
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -181,8 +184,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Meta(
             gt=0,
             le=1,
-            description="Longest task, or time between readings, as a share of the time in which a "
-            "counter wraps.",
+            description="Longest time between readings, as a share of the time in which a counter "
+            "wraps.",
         ),
     ] = 0.8
     cross_check: Annotated[
@@ -195,15 +198,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     conservation: Annotated[
         Positive,
         Meta(
-            description="Tasks and gaps, each measured by itself, against the whole window. Stated "
-            "and not judged where energy is modelled: a model of the load does not conserve energy "
-            "over milliseconds."
+            description="Tasks and gaps, measured by a tracker of their own, against the whole "
+            "window. Stated and not judged where energy is modelled: a model of the load does not "
+            "conserve energy over milliseconds."
         ),
     ] = 0.01
-    load_during_tasks_s: Annotated[
-        NotNegative,
-        Meta(description="Seconds in which a runtime may load weights while it answers."),
-    ] = 0.1
     prompt_cache_ratio: Annotated[
         float,
         Meta(
@@ -222,7 +221,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     largest_power_w: Annotated[
         Positive,
         Meta(
-            description="A counter that steps back further than this power allows was reset and "
-            "did not wrap."
+            description="Between two readings a counter that steps back further than this power "
+            "allows was reset and did not wrap; one that steps forward further is implausible. "
+            "Neither step is energy."
         ),
     ] = 5000.0

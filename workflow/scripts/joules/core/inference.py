@@ -85,11 +85,14 @@ class Completion:
         text: as generated, not cut.
         prompt_tokens: as the runtime counted them, beginning-of-text token included.
         generated_tokens: tokens sampled, end-of-text token included.
-        prefill_s: from sending the prompt to the first token, in seconds; None where not known.
-        decode_s: from the first token to the last, in seconds.
+        prefill_s: from the start of the prefill to the first token, in seconds; None where not
+            known.
+        decode_s: from the first token to the last, in seconds; where `overhead_s` is not known, to
+            the end of the call.
         finish_reason: why it ended: at the end of text, at the limit, or broken off.
-        load_s: spent on loading weights while answering, in seconds; None where not reported.
         counts_known: False when the runtime reported no counts; the harness then counts the text.
+        overhead_s: the rest of the call, in seconds, nearly all of it before the prefill; None
+            where it cannot be told apart. Where known, the three add up to the call.
     """
 
     text: str
@@ -99,4 +102,22 @@ class Completion:
     decode_s: float
     finish_reason: FinishReason
     counts_known: bool = True
-    load_s: float | None = None
+    overhead_s: float | None = None
+
+
+def parts_of_call(
+    call_s: float, prefill_s: float | None, decode_s: float | None
+) -> tuple[float | None, float, float | None]:
+    """Return prefill, decode and overhead of a call as `Completion` has them, in seconds.
+
+    `prefill_s` and `decode_s` are what the runtime says, None where it does not; its clock may run
+    past the end of the call by a little, which is taken off the decoding.
+    """
+    if prefill_s is None:
+        return None, call_s, None
+    prefill_s = min(prefill_s, call_s)
+    rest_s = call_s - prefill_s
+    if decode_s is None:
+        return prefill_s, rest_s, None
+    decode_s = min(decode_s, rest_s)
+    return prefill_s, decode_s, rest_s - decode_s

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType, field
 
-from joules.core.values import Stored, Tier
+from joules.core.values import EnergyChoice, Stored, Tier
 
 
 class Component(Stored, frozen=True, omit_defaults=True):
@@ -17,6 +17,9 @@ class Component(Stored, frozen=True, omit_defaults=True):
         str,
         Meta(description="Counter, power readings or model; `none` and `off`: no energy."),
     ]
+    tier: Annotated[
+        Tier | None, Meta(description="Version 3. Of this component alone; null without energy.")
+    ] = None
     files: Annotated[list[str] | None, Meta(description="The counters' files.")] = None
     wrap_range_j: Annotated[
         list[float] | float | None | UnsetType,
@@ -54,7 +57,13 @@ class CodeCarbonFacts(Stored, frozen=True):
 class Instrument(Stored, frozen=True):
     """What the energy figures come from."""
 
-    tier: Annotated[Tier, Meta(description="Counters; integrated power; a model of power.")]
+    tier: Annotated[
+        Tier,
+        Meta(
+            description="Counters; integrated power; a model of power. The lowest of the "
+            "components that the headline adds up."
+        ),
+    ]
     tier_reason: Annotated[str, Meta(description="Why it is not higher.")]
     components: Annotated[
         dict[str, Component],
@@ -64,6 +73,10 @@ class Instrument(Stored, frozen=True):
         CodeCarbonFacts, Meta(description="Version and arguments of the tracker.")
     ]
     modules_sha256: Annotated[str, Meta(description="Hash of the instrument's own modules.")]
+    headline: Annotated[
+        EnergyChoice,
+        Meta(description="Version 3. What the headline adds up: see the configuration."),
+    ] = "processor"
 
 
 class Virtualisation(Stored, frozen=True):
@@ -93,11 +106,26 @@ class MachineFacts(Stored, frozen=True, kw_only=True):
     architecture: Annotated[str, Meta(description="For example x86_64.")]
     physical_cores: Annotated[int | None, Meta(description="Of the machine.")]
     logical_cores: Annotated[int | None, Meta(description="Of the machine.")]
+    performance_cores: Annotated[
+        int | None,
+        Meta(description="Version 3. Of a hybrid processor, in threads; null for any other."),
+    ] = None
+    efficiency_cores: Annotated[
+        int | None,
+        Meta(description="Version 3. Of a hybrid processor, in threads; null for any other."),
+    ] = None
+    microcode: Annotated[
+        str | None, Meta(description="Version 3. Of the processor; null where not shown.")
+    ] = None
     usable_cores: Annotated[
-        int, Meta(description="Physical cores that affinity and control group leave.")
+        int,
+        Meta(
+            description="Physical cores that affinity and control groups leave; logical ones "
+            "where the machine does not show its physical cores."
+        ),
     ]
     cgroup_quota_cores: Annotated[
-        float | None, Meta(description="CPU quota of the control group; null without one.")
+        float | None, Meta(description="CPU quota of the control groups; null without one.")
     ]
     memory_bytes: Annotated[int, Meta(description="Size of the memory.")]
     sgx: Annotated[bool, Meta(description="Whether the processor says `sgx`; it blurs counters.")]
@@ -153,19 +181,33 @@ class MachineState(Stored, frozen=True, kw_only=True):
     smt: Annotated[str | None, Meta(description="smt/active: two threads on a core.")]
     frequency_mhz: Annotated[list[float], Meta(description="Per core, in MHz.")]
     throttle_count: Annotated[
-        int, Meta(description="Times that heat slowed a core since the start of the system.")
+        int | None,
+        Meta(
+            description="Times that heat slowed a core since the start of the system; null (as "
+            "from version 3) where the processor does not count them."
+        ),
     ]
     temperatures: Annotated[list[Temperature], Meta(description="Of every sensor.")]
     load_average: Annotated[list[float], Meta(description="Over 1, 5 and 15 minutes.")]
     pressure: Annotated[Pressure, Meta(description="How long work waited.")]
-    memory_available_bytes: Annotated[int, Meta(description="Memory that is free to use.")]
-    swap_in_bytes: Annotated[int, Meta(description="Since the start of the system.")]
-    swap_out_bytes: Annotated[int, Meta(description="Since the start of the system.")]
+    memory_available_bytes: Annotated[
+        int | None, Meta(description="Memory that is free to use; null where not shown.")
+    ]
+    swap_in_bytes: Annotated[
+        int | None,
+        Meta(description="Since the start of the system; null where not counted."),
+    ]
+    swap_out_bytes: Annotated[
+        int | None,
+        Meta(description="Since the start of the system; null where not counted."),
+    ]
     power_plugged: Annotated[
         bool | None, Meta(description="Whether mains power is on; null without a battery.")
     ]
     platform_profile: Annotated[str | None, Meta(description="As ACPI gives it.")]
-    boot_time: Annotated[float, Meta(description="Unix time, in seconds.")]
+    boot_time: Annotated[
+        float | None, Meta(description="Unix time, in seconds; null where not shown.")
+    ]
     gpus: Annotated[list[Gpu], Meta(description="Version 2. Per NVIDIA GPU.")] = field(
         default_factory=list
     )

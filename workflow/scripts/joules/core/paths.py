@@ -114,6 +114,11 @@ def warm_up_file(results: Place, model: str, runtime: str) -> Place:
     return _below(results, f"warm_up/{model}/{runtime}.json")
 
 
+def results_of_warm_up(path: Path) -> Path:
+    """Return the folder of results that a proof of `warm_up_file` lies in."""
+    return path.parents[2]
+
+
 def agreement_file(results: Place, model: str) -> Place:
     """Return the comparison of the runtimes for a model."""
     return _below(results, f"agreement/{model}.json")

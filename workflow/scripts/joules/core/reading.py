@@ -12,7 +12,7 @@ from joules.core.errors import UserError
 from joules.core.places import REPOSITORY
 from joules.core.plan import Run, plan_of
 from joules.core.run_parameters import max_tokens_of, options_of
-from joules.core.study import Study, study_from
+from joules.core.study import Study, study_from, without_retired
 
 DEFAULT = "config/config.yaml"
 CATALOGUE = "config/models.yaml"
@@ -74,7 +74,8 @@ def archived_study(campaign: str, root: Path = REPOSITORY) -> Study:
         "study": f"archive/{campaign}",
         "measurements": {"source": "archive", "campaign": campaign},
     }
-    return study_from({**read_configuration(file), **changed}, {}, str(file))
+    archived = without_retired(read_configuration(file))
+    return study_from({**archived, **changed}, {}, str(file))
 
 
 @dataclasses.dataclass(frozen=True)

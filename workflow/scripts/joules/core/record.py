@@ -8,31 +8,16 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
+from joules.core.energy import Energy
 from joules.core.inference import Facts, FinishReason, Scalar, Settings
 from joules.core.machine_facts import Environment, Instrument
 from joules.core.values import RunKind, Sha256, Stored
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 
-WindowName = Literal["idle_cold", "load", "idle_resident", "settle", "tasks", "idle_after"]
-
-
-class Energy(Stored, frozen=True):
-    """Joule per component; a component that the machine does not have is null."""
-
-    cpu: Annotated[
-        float | None,
-        Meta(description="Processor packages, by the instrument named in `instrument`."),
-    ]
-    gpu: Annotated[float | None, Meta(description="All GPUs together.")]
-    dram: Annotated[
-        float | None,
-        Meta(description="Memory, by the own counter reader; never a constant power."),
-    ]
-
-    def headline_j(self) -> float:
-        """Return CPU plus GPU energy in joule: the headline. DRAM has a column of its own."""
-        return (self.cpu or 0.0) + (self.gpu or 0.0)
+WindowName = Literal[
+    "idle_cold", "import", "load", "idle_resident", "settle", "tasks", "idle_after"
+]
 
 
 class Window(Stored, frozen=True, kw_only=True):
@@ -78,9 +63,28 @@ class Task(Stored, frozen=True, kw_only=True):
     start_s: Annotated[
         float | None, Meta(description="Version 2. From the start of the tasks window.")
     ] = None
-    prefill_s: Annotated[float | None, Meta(description="To the first token.")]
-    decode_s: Annotated[float, Meta(description="From the first token to the last.")]
-    duration_s: Annotated[float, Meta(description="Of the task's window.")]
+    overhead_s: Annotated[
+        float | None,
+        Meta(
+            description="Version 3. What the call takes beside prefill and decode, nearly all of "
+            "it before the prefill: the way of the request, scheduling, reading the model's "
+            "metadata again; null where it is not told. The three add up to the call."
+        ),
+    ] = None
+    prefill_s: Annotated[
+        float | None, Meta(description="From the start of the prefill to the first token.")
+    ]
+    decode_s: Annotated[
+        float,
+        Meta(
+            description="From the first token to the last; where no overhead is told, to the end "
+            "of the call."
+        ),
+    ]
+    duration_s: Annotated[
+        float,
+        Meta(description="Between the two readings of the task: the call, and one reading."),
+    ]
     energy_j: Annotated[Energy, Meta(description="By the task tracker.")]
     prefill_energy_j: Annotated[
         float | None,
@@ -95,20 +99,26 @@ class Task(Stored, frozen=True, kw_only=True):
 
 
 class Gaps(Stored, frozen=True):
-    """The tasks window less its tasks: flush prompts and bookkeeping."""
+    """The tasks window less its tasks: flush prompts and bookkeeping.
+
+    Since version 3 each moment of the window lies in a task or in a gap.
+    """
 
     duration_s: Annotated[float, Meta(description="Seconds outside tasks.")]
-    energy_j: Annotated[float, Meta(description="Energy outside tasks.")]
+    energy_j: Annotated[float, Meta(description="Energy outside tasks, as the headline counts.")]
     share: Annotated[float, Meta(description="Of the window's energy.")]
     conservation: Annotated[
         float | None, Meta(description="Version 2. Tasks and gaps over the window, less 1.")
     ] = None
+    by_component_j: Annotated[
+        Energy | None, Meta(description="Version 3. Energy outside tasks per component.")
+    ] = None
 
 
 class Settle(Stored, frozen=True):
-    """Prompts of our own until the time per token is steady."""
+    """Prompts of our own, for the same time on every runtime."""
 
-    settled: Annotated[bool, Meta(description="Whether it became steady before the cap.")]
+    settled: Annotated[bool, Meta(description="Whether the time per token was steady at the end.")]
     prompts: Annotated[int, Meta(description="Prompts answered.")]
     cv: Annotated[
         float | None, Meta(description="Coefficient of variation of s/token over the last four.")
@@ -163,9 +173,12 @@ class CheckedRule(Stored, frozen=True):
     limit: Annotated[
         RuleValue,
         Meta(
-            description="What is allowed; null where the rule does not apply on this machine.",
+            description="What is allowed; null where the rule was not checked.",
         ),
     ]
+    not_checked: Annotated[
+        str | None, Meta(description="Version 3. Why it was not checked; null where it was.")
+    ] = None
 
 
 class Validity(Stored, frozen=True):
@@ -199,6 +212,37 @@ class RuntimeFacts(Stored, frozen=True):
     cannot_hold: Annotated[list[str], Meta(description="Settings that it cannot honour.")]
 
 
+class MachineIdentity(Stored, frozen=True, kw_only=True):
+    """The machine, as far as its energy hangs on it."""
+
+    cpu: Annotated[str, Meta(description="The processor's name.")]
+    architecture: Annotated[str, Meta(description="For example x86_64.")]
+    physical_cores: Annotated[int | None, Meta(description="Of the machine.")]
+    logical_cores: Annotated[int | None, Meta(description="Of the machine.")]
+    memory_bytes: Annotated[int, Meta(description="Size of the memory.")]
+    kernel: Annotated[str, Meta(description="Its release.")]
+    microcode: Annotated[str | None, Meta(description="Of the processor; null where not shown.")]
+
+
+class RuntimeIdentity(Stored, frozen=True, kw_only=True):
+    """The program that answered, and our code between it and the harness."""
+
+    version: Annotated[str, Meta(description="Of the runtime.")]
+    binary_sha256: Annotated[str | None, Meta(description="Of its program; null without one.")]
+    libraries_sha256: Annotated[str | None, Meta(description="Of its libraries, where known.")]
+    code_sha256: Annotated[str, Meta(description="Of its adapter and of what adapters share.")]
+
+
+class Fingerprint(Stored, frozen=True):
+    """What records that are compared must share; a mix is refused, or stated, by name."""
+
+    machine: Annotated[MachineIdentity, Meta(description="Where it was measured.")]
+    runtime: Annotated[RuntimeIdentity, Meta(description="What answered.")]
+    instrument_sha256: Annotated[
+        str, Meta(description="Of every module on the measuring path, the runtime's apart.")
+    ]
+
+
 class Position(Stored, frozen=True):
     """Place in the order of the whole study, from 1."""
 
@@ -214,10 +258,10 @@ class Record(Stored, frozen=True, kw_only=True):
     """
 
     schema: Annotated[
-        Literal[1, 2],
+        Literal[1, 2, 3],
         Meta(
-            description="Version of this contract. Records of version 1 lack the properties that "
-            "name version 2."
+            description="Version of this contract. Older records lack the properties that name a "
+            "later version."
         ),
     ]
     study: Annotated[str, Meta(description="The configuration's name.")]
@@ -250,6 +294,17 @@ class Record(Stored, frozen=True, kw_only=True):
             "compared."
         ),
     ]
+    fingerprint: Annotated[
+        Fingerprint | None,
+        Meta(description="Version 3. What records that are compared must share."),
+    ] = None
+    page_cache_warmed: Annotated[
+        bool | None,
+        Meta(
+            description="Version 3. Whether the model file was read once before it was loaded, so "
+            "that loading finds it in memory on every runtime."
+        ),
+    ] = None
     settings: Annotated[Settings, Meta(description="The settings asked for.")]
     settings_in_force: Annotated[
         dict[str, Scalar | list[int]],
@@ -266,7 +321,11 @@ class Record(Stored, frozen=True, kw_only=True):
         Gaps, Meta(description="The tasks window less its tasks: flush prompts and bookkeeping.")
     ]
     settle: Annotated[
-        Settle, Meta(description="Prompts of our own until the time per token is steady.")
+        Settle,
+        Meta(
+            description="Prompts of our own, for the same time on every runtime. Versions 1 and "
+            "2: until the time per token was steady, or a cap."
+        ),
     ]
     cross_check: Annotated[
         dict[str, float],
@@ -285,12 +344,47 @@ class Record(Stored, frozen=True, kw_only=True):
     energy_j: Annotated[
         float,
         Meta(
-            description="Headline: CPU plus GPU energy of the tasks window, gaps included, gross."
+            description="Headline: CPU plus GPU energy of the tasks window less its gaps, gross. "
+            "Versions 1 and 2: gaps included."
         ),
     ]
     generated_tokens: Annotated[int, Meta(description="Sum over tasks.")]
     prompt_tokens: Annotated[int, Meta(description="Sum over tasks.")]
     validity: Annotated[Validity, Meta(description="Rules fixed in advance and blind to energy.")]
+
+    def window(self, name: WindowName) -> Window | None:
+        """Return the window of that name; None where the run had none."""
+        return next((window for window in self.windows if window.name == name), None)
+
+    def headline_j(self) -> float:
+        """Return the headline by the method of today, whatever the record's schema.
+
+        Versions 1 and 2 state the whole tasks window; their gaps were metered by themselves.
+        """
+        return self.energy_j if self.schema >= 3 else self.energy_j - self.gaps.energy_j
+
+    def tasks_energy_j(self) -> Energy:
+        """Return the energy of the tasks window less its gaps, per component.
+
+        That of the memory is the sum over the tasks. Versions 1 and 2 do not tell the gaps apart by
+        component: what a GPU took is then such a sum too, and the rest is the processor's.
+        """
+        tasks = Energy.total([task.energy_j for task in self.tasks])
+        whole, gaps = self.window("tasks"), self.gaps.by_component_j
+        if whole is None or gaps is None:
+            return Energy(self.headline_j() - (tasks.gpu or 0.0), tasks.gpu, tasks.dram)
+        left = whole.energy_j.less(gaps)
+        return Energy(left.cpu, left.gpu, tasks.dram)
+
+    def tasks_duration_s(self) -> float | None:
+        """Return the time in which the headline was used: that of the tasks, without the gaps.
+
+        Versions 1 and 2 leave time between tasks and gaps, whose energy is in the headline.
+        """
+        whole = self.window("tasks")
+        if self.schema >= 3:
+            return sum(task.duration_s for task in self.tasks)
+        return whole.duration_s - self.gaps.duration_s if whole else None
 
 
 # An invalid attempt is kept beside its run's record, and is one itself.

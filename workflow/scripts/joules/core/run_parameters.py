@@ -13,7 +13,7 @@ from joules.core.errors import UserError
 from joules.core.inference import Options
 from joules.core.keys import near
 from joules.core.study import Study
-from joules.core.values import Tier
+from joules.core.values import EnergyChoice, Tier
 
 
 class RunParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,6 +25,7 @@ class RunParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     limits: Limits
     require: tuple[str, ...]
     require_tier: Tier
+    energy: EnergyChoice
     country_iso_code: str
     entry: Prompting
     options: Options
@@ -47,6 +48,7 @@ def run_parameters(study: Study, catalogue: Catalogue, model: str, runtime: str)
         limits=study.limits,
         require=study.require,
         require_tier=study.require_tier,
+        energy=study.energy,
         country_iso_code=study.carbon.country_iso_code,
         entry=prompting_of(catalogue, model),
         options=options_of(study, runtime),

@@ -21,7 +21,7 @@ from joules.core.conditions import (
 from joules.core.errors import UserError
 from joules.core.inference import Options
 from joules.core.keys import EXPLAINED, Schema, converted, schema_of
-from joules.core.values import RunKind, Tier
+from joules.core.values import EnergyChoice, RunKind, Tier
 
 PART = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+"  # of a path below results/: neither `.` nor `..`
 END = r"$(?!\n)"  # Python's `$` alone matches before a newline, too
@@ -123,7 +123,11 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ]
     kinds: Annotated[
         tuple[RunKind, ...],
-        Meta(min_length=1, description="What is measured: see below.", extra_json_schema=UNIQUE),
+        Meta(
+            min_length=1,
+            description="What is measured: see below. `task` must be among them.",
+            extra_json_schema=UNIQUE,
+        ),
     ] = ("task", "control")
     blocks: Annotated[
         Count,
@@ -163,6 +167,14 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             "A machine below it is refused, with the reason and the remedy."
         ),
     ] = "measured"
+    energy: Annotated[
+        EnergyChoice,
+        Meta(
+            description="What the headline adds up. `processor`: the processor, and the GPU where "
+            "one computes. `gpu`: the GPU alone, for a machine whose processor is not counted; "
+            "everything that is said then says so."
+        ),
+    ] = "processor"
     windows: Annotated[Windows, Meta(description="Lengths in seconds.")] = Windows()
     settle: Annotated[
         SettleRule, Meta(description="Prompts of our own before the measured ones.")
@@ -185,6 +197,21 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Meta(
             description="`refuse`: records made by different versions of the measuring code are "
             "not analysed together. `state`: they are, and the article says so."
+        ),
+    ] = "refuse"
+    mixed_machines: Annotated[
+        Literal["refuse", "state"],
+        Meta(
+            description="`refuse`: records of machines that differ (processor, cores, memory, "
+            "kernel, microcode) are not analysed together. `state`: they are, block by block, and "
+            "the article says so."
+        ),
+    ] = "refuse"
+    mixed_runtimes: Annotated[
+        Literal["refuse", "state"],
+        Meta(
+            description="`refuse`: records of one runtime in several builds are not analysed "
+            "together. `state`: they are, block by block, and the article says so."
         ),
     ] = "refuse"
     runtime_options: Annotated[
@@ -210,6 +237,11 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             twice = sorted({each for each in chosen if chosen.count(each) > 1})
             if twice:
                 raise ValueError(f"`{name}` names {', '.join(twice)} twice. Name each once.")
+        if self.energy == "gpu" and self.settings.gpu_layers <= 0:
+            raise ValueError(
+                f"`energy` is gpu and `settings.gpu_layers` is {self.settings.gpu_layers}: no GPU "
+                "would compute. Let one compute, or take `energy: processor`."
+            )
         for runtime, options in self.runtime_options.items():
             if not isinstance(options.get("version"), str):
                 raise ValueError(
@@ -226,6 +258,37 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def archived(self) -> bool:
         """Whether records and grades come from an archived campaign."""
         return self.measurements.source == "archive"
+
+
+# Keys of older configurations, and what holds instead.
+RETIRED = {
+    "settle.cap_s": "Settling takes `settle.seconds` on every runtime; what is not steady then is "
+    "flagged.",
+    "limits.load_during_tasks_s": "A runtime that loads the weights again is known by another "
+    "process that holds them, and no time is allowed for it.",
+}
+
+
+def without_retired(config: Mapping[str, object]) -> dict[str, object]:
+    """Return a configuration without the keys that had a meaning once: an archive may hold them."""
+    kept = dict(config)
+    for name in RETIRED:
+        part, key = name.split(".")
+        inside = kept.get(part)
+        if isinstance(inside, Mapping):
+            kept[part] = {each: value for each, value in inside.items() if each != key}
+    return kept
+
+
+def _refuse_retired(config: Mapping[str, object], named: str) -> None:
+    """Raise UserError for a key that has no meaning any more."""
+    for name, instead in RETIRED.items():
+        part, key = name.split(".")
+        inside = config.get(part)
+        if isinstance(inside, Mapping) and key in inside:
+            raise UserError(
+                f"{named} has `{name}`, which no longer exists. {instead} Take it out. {EXPLAINED}"
+            )
 
 
 def merged(below: object, above: object) -> object:
@@ -254,6 +317,7 @@ def study_from(
             "stands on the defaults alone and needs `study`, a name of its own, `models` and "
             f"`runtimes`. Add what is missing. {EXPLAINED}"
         )
+    _refuse_retired(config, named)
     options = merged(runtime_options, config.get("runtime_options", {}))
     return converted({**config, "runtime_options": options}, Study, named)
 

@@ -12,6 +12,9 @@ RunKind = Literal["task", "fixed", "control", "quality"]
 Tier = Literal["estimated", "sampled", "measured"]  # from the weakest to the strongest
 
 
+EnergyChoice = Literal["processor", "gpu"]
+
+
 class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Base of all that is stored: never changed, and an unknown key is an error when it is read.
 

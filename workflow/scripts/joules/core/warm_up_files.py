@@ -24,8 +24,12 @@ class WarmUpAnswer(Stored, frozen=True, kw_only=True):
     counts_known: Annotated[
         bool, Meta(description="Whether the runtime reported token counts.")
     ] = True
+    overhead_s: Annotated[
+        float | None, Meta(description="The rest of the call; null where not told apart.")
+    ] = None
     load_s: Annotated[
-        float | None, Meta(description="Spent on loading weights while answering.")
+        float | None,
+        Meta(description="Older warm-ups. What a runtime calls loading, which is overhead."),
     ] = None
 
 

@@ -66,3 +66,13 @@ def words(count: int) -> str:
     """Return a small count in words, a larger one in digits."""
     small = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
     return small[count] if count < len(small) else f"{count:,}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, as `one block` or `five blocks`."""
+    return f"{words(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def number_of(count: int, noun: str) -> str:
+    """Return a count in digits with its noun, as `1 block` or `1,200 blocks`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -47,18 +47,22 @@ def draw(name: str, tables: Mapping[str, pd.DataFrame], demonstration: bool) -> 
     figure = load(name)
     if tables["runs"].empty:
         raise UserError("tables/runs.parquet has no run; a figure needs one. Measure first.")
-    note = tier_note(str(tables["runs"]["tier"].iloc[0]), demonstration)
+    runs = tables["runs"]
+    of_gpu = "headline" in runs and runs["headline"].iloc[0] == "gpu"
+    note = tier_note(str(runs["tier"].iloc[0]), demonstration, of_gpu)
     with style():
         return figure.draw(*(tables[table] for table in figure.TABLES), note=note)
 
 
-def tier_note(tier: str, demonstration: bool) -> str:
+def tier_note(tier: str, demonstration: bool, of_gpu: bool = False) -> str:
     """Return what every figure has to say of its numbers; empty when there is nothing to warn of.
 
-    `tier` is the energy tier: `measured`, `sampled`, `estimated` or `unstated`.
+    `tier` is the energy tier: `measured`, `sampled`, `estimated` or `unstated`. `of_gpu`: the
+    headline is GPU energy alone.
     """
     words = {"estimated": "energy modelled, not measured", "unstated": "energy tier unstated"}
-    energy = words.get(tier, "")
+    said = [words.get(tier, ""), "GPU energy alone" if of_gpu else ""]
+    energy = "; ".join(part for part in said if part)
     if not demonstration:
         return energy
     return f"{energy} (demonstration study)" if energy else "demonstration study"

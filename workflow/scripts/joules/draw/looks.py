@@ -1,6 +1,6 @@
 """How a runtime and its runs are marked, the same in every figure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -38,18 +38,23 @@ def looks(frame: pd.DataFrame) -> dict[str, Look]:
     }
 
 
-def mark_run(
+def mark_runs(
     axes: Axes,
-    place: tuple[float, float],
+    places: Sequence[tuple[float, float]],
     look: Look,
     kind: str,
     *,
     valid: bool = True,
     size: float | None = None,
 ) -> None:
-    """Mark one run: filled, hollow for the control, a cross when invalid. `size` is in points."""
+    """Mark runs of one look: filled, hollow for the control, a cross when invalid.
+
+    All in one line of matplotlib: a study may have thousands. `size` is in points.
+    """
+    if not places:
+        return
     axes.plot(
-        *place,
+        *zip(*places, strict=True),
         zorder=3,
         marker=look.marker if valid else "x",
         markerfacecolor=look.color if kind == "task" else PAPER,

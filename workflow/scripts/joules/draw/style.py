@@ -46,6 +46,7 @@ FOREST = {  # by kind of run: colour and marker of a ratio; the control's is hol
 }
 WINDOWS = {  # in the order of the protocol: colour and hatch, told apart in grey as well
     "idle_cold": ("#d9d9d9", ""),
+    "import": ("#CC79A7", "xxxx"),
     "load": ("#E69F00", "////"),
     "idle_resident": ("#969696", "...."),
     "settle": ("#56B4E9", "\\\\\\\\"),

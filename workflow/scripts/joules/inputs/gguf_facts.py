@@ -5,7 +5,9 @@ GGUF: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 import contextlib
 import dataclasses
+import re
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +57,8 @@ class GgufFacts:
 def gguf_facts(path: str | Path) -> GgufFacts:
     """Return what a GGUF file says about itself, without reading its weights.
 
-    Raises UserError when the file is missing, is not a whole GGUF file, or is one of several that
-    make up a model.
+    Raises UserError when the file is missing, is not a whole GGUF file, is one of several that make
+    up a model, or holds what cannot be read here.
     """
     import gguf
 
@@ -67,10 +69,40 @@ def gguf_facts(path: str | Path) -> GgufFacts:
     try:
         return _facts(gguf.GGUFReader(path), path)
     except (ValueError, IndexError, KeyError, OverflowError) as error:
+        if strange := _strange(error):
+            raise UserError(
+                f"{path} is a GGUF file that cannot be read here: {strange}. Expected version 2 or "
+                f"3 of the format, with what the package gguf {version('gguf')} knows. It is no "
+                "download that broke off, so keep it: fetching it again would bring the same. Name "
+                "another file of this model in config/models.yaml."
+            ) from error
         raise UserError(
             f"{path} is not a whole GGUF file ({error}). Expected a file that begins with "
             f"{MAGIC!r} and holds all its tensors. Delete it and fetch it again."
         ) from error
+
+
+# How the package gguf, which raises ValueError for everything, words what it does not know.
+NUMBER = r"(?:np\.\w+\()?(\d+)\)?"
+STRANGE = (
+    (r"appears to be version (\d+) which", "it is of version {}"),
+    (rf"^{NUMBER} is not a valid GGMLQuantizationType", "a tensor is of the unknown type {}"),
+    (rf"^{NUMBER} is not a valid GGUFValueType", "a value is of the unknown type {}"),
+    (r"Duplicate (.+) already in list", "the key {} stands there twice"),
+    (r"duplicated tensor with name (.+)", "the tensor {} stands there twice"),
+)
+
+
+def _strange(error: Exception) -> str:
+    """Return in words what a whole file holds that is not known; empty for one that is not whole.
+
+    A file that was cut off ends in the middle of a number or a tensor, which raises otherwise.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        near = error.object[max(0, error.start - 20) : error.end + 20]
+        return f"a text in it is not UTF-8, near {bytes(near)!r}"
+    found = ((re.search(seen, str(error.args[0])), words) for seen, words in STRANGE if error.args)
+    return next((words.format(match[1]) for match, words in found if match), "")
 
 
 def _facts(reader: Any, path: str | Path) -> GgufFacts:

@@ -15,13 +15,14 @@ from joules.core.errors import UserError
 from joules.core.files import sha256_of
 from joules.core.inference import Prompt
 from joules.core.prompts_file import PromptedModel, PromptRole, PromptRow, PromptsFile
+from joules.inputs.chat_template import CODE_BLOCK, IN_CATALOGUE, IN_FILE, render_chat
 from joules.inputs.gguf_facts import GgufFacts
 
 INSTRUCTION = (
     "Complete this Python function. Answer with one Python code block that holds the whole "
     "function and the imports it needs.\n\n```python\n{problem}\n```\n"
 )
-PREFILL = "```python\n"
+PREFILL = CODE_BLOCK
 NEWLINE_RULES: Mapping[Newline, Callable[[str], str]] = {
     "unchanged": lambda text: text,
     "strip": lambda text: text.strip(),
@@ -39,59 +40,16 @@ def protocol_name(prompting: Prompting, max_tokens: int) -> str:
     return f"{prompting.prompt_style}-{made}-{prompting.cut}-{max_tokens}"
 
 
-def render_chat(template: str, problem: str, bos: str, eos: str, adds_bos: bool) -> str:
-    """Return a chat prompt with the assistant's turn opened at the start of a code block.
-
-    The template is foreign code, so it is rendered in jinja2's sandbox. A leading
-    beginning-of-text token is taken off where the tokenizer adds one. Raises UserError when the
-    template cannot be rendered.
-    """
-    import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def refuse(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    question = {"role": "user", "content": INSTRUCTION.format(problem=problem.strip("\n"))}
-    named = {"bos_token": bos, "eos_token": eos, "raise_exception": refuse}
-    try:
-        made = environment.from_string(template)
-        text = made.render(messages=[question], add_generation_prompt=True, **named)
-    except jinja2.TemplateError as error:
-        raise UserError(
-            f"The chat template cannot be rendered: {error}. A template must accept one message "
-            "of the user. Put a working `chat_template` with its source into config/models.yaml."
-        ) from error
-    try:
-        answer = {"role": "assistant", "content": PREFILL}
-        answered = made.render(messages=[question, answer], **named)
-    except jinja2.TemplateError:
-        answered = ""
-    text += gap_before_answer(text, answered)
-    if adds_bos and bos and text.startswith(bos):
-        text = text[len(bos) :]
-    return text + PREFILL
-
-
-def gap_before_answer(asked: str, answered: str) -> str:
-    """Return the white space that a template puts between a question and its answer.
-
-    Some formats have a space there that belongs to the turn and not to the answer (Llama 2,
-    Mistral). `asked` is rendered without an answer, `answered` with one that begins as PREFILL.
-    """
-    start = PREFILL.strip()
-    if not answered.startswith(asked) or start not in answered[len(asked) :]:
-        return ""
-    gap = answered[len(asked) : answered.index(start, len(asked))]
-    return gap if gap.isspace() else ""
-
-
 def text_of(prompting: Prompting, facts: GgufFacts, problem: str) -> str:
-    """Return the literal prompt for one problem by the model's style and newline rule."""
+    """Return the literal prompt for one problem by the model's style and newline rule.
+
+    A template of the catalogue wins over that of the file. Raises UserError where there is none, or
+    none that can be used.
+    """
     if prompting.prompt_style == "base":
         return NEWLINE_RULES[prompting.newline](problem)
-    template = facts.chat_template or prompting.chat_template
+    own = prompting.chat_template
+    template = own or facts.chat_template
     if not template:
         raise UserError(
             "The model is to be asked by chat, but neither its file nor its catalogue entry has "
@@ -99,7 +57,12 @@ def text_of(prompting: Prompting, facts: GgufFacts, problem: str) -> str:
             "config/models.yaml, or set `prompt_style: base`."
         )
     return render_chat(
-        template, problem, facts.bos_token or "", facts.eos_token or "", facts.add_bos
+        template,
+        INSTRUCTION.format(problem=problem.strip("\n")),
+        facts.bos_token or "",
+        facts.eos_token or "",
+        facts.add_bos,
+        IN_CATALOGUE if own else IN_FILE,
     )
 
 

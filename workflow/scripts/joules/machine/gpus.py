@@ -1,9 +1,9 @@
 """State of the NVIDIA GPUs of this machine, by NVML."""
 
-from collections.abc import Callable
 from typing import Any
 
 from joules.core.machine_facts import Gpu
+from joules.machine.asking import known
 
 CLOCK_REASONS = {  # nvml.h, nvmlClocksEventReasons: those that mean a limit of heat or power
     0x04: "software power cap",
@@ -28,30 +28,26 @@ def gpu_state() -> list[Gpu]:
     except Exception:  # the library raises its own classes, all meaning: no GPU to read
         return []
 
-    def ask(function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except pynvml.NVMLError:
-            return None
-
     def held_by_heat_ns(gpu: Any) -> int | None:
         policy = getattr(pynvml, "NVML_PERF_POLICY_THERMAL", None)
-        held = None if policy is None else ask(pynvml.nvmlDeviceGetViolationStatus, gpu, policy)
+        held = None if policy is None else known(pynvml.nvmlDeviceGetViolationStatus, gpu, policy)
         return held.violationTime if held else None
 
     found = []
     for index in range(count):
-        gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
-        memory = ask(pynvml.nvmlDeviceGetMemoryInfo, gpu)
-        limit = ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, gpu)  # mW
-        reasons = ask(pynvml.nvmlDeviceGetCurrentClocksEventReasons, gpu) or 0
+        gpu = known(pynvml.nvmlDeviceGetHandleByIndex, index)
+        if gpu is None:  # the meter says why; a card that is lost in a run changes their number
+            continue
+        memory = known(pynvml.nvmlDeviceGetMemoryInfo, gpu)
+        limit = known(pynvml.nvmlDeviceGetEnforcedPowerLimit, gpu)  # mW
+        reasons = known(pynvml.nvmlDeviceGetCurrentClocksEventReasons, gpu) or 0
         found.append(
             Gpu(
-                name=ask(pynvml.nvmlDeviceGetName, gpu),
+                name=known(pynvml.nvmlDeviceGetName, gpu),
                 driver=driver,
                 memory_bytes=memory.total if memory else None,
                 power_limit_w=limit / 1000 if limit else None,
-                temperature_c=ask(
+                temperature_c=known(
                     pynvml.nvmlDeviceGetTemperature, gpu, pynvml.NVML_TEMPERATURE_GPU
                 ),
                 clocks_held_by=[text for bit, text in CLOCK_REASONS.items() if reasons & bit],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from joules.core.errors import UserError
 
-INSTALL = Path("requirements/install.sh")
+INSTALL = ("bash", "requirements/install.sh")  # by bash: an archive may have lost the run bits
 
 
 def python_of(name: str) -> str:
@@ -22,7 +22,7 @@ def python_of(name: str) -> str:
 def command(name: str) -> str:
     """Return the command that makes the environment of the runtime `name`."""
     own = Path(f"requirements/runtime-{name}.txt").exists()
-    return f"make runtime NAME={name}" if own else f"{INSTALL} main"
+    return f"make runtime NAME={name}" if own else f"{' '.join(INSTALL)} main"
 
 
 def is_here(package: str) -> bool:
@@ -36,7 +36,7 @@ def is_here(package: str) -> bool:
 
 def make(name: str) -> None:
     """Make `.venvs/<name>`, unless it is up to date. Raises UserError when it cannot be made."""
-    done = subprocess.run([INSTALL, "runtime", name], capture_output=True, text=True)
+    done = subprocess.run([*INSTALL, "runtime", name], capture_output=True, text=True)
     if done.returncode != 0:
         raise UserError(
             f"The environment of the runtime {name} could not be made: "
@@ -53,12 +53,34 @@ def provide(name: str, package: str, version: str) -> None:
     """
     if Path(f"requirements/runtime-{name}.txt").exists() and not is_here(package):
         make(name)
-    code = f"import importlib.metadata as known; print(known.version({package!r}))"
-    done = subprocess.run([python_of(name), "-I", "-c", code], capture_output=True, text=True)
-    found = done.stdout.strip() if done.returncode == 0 else ""
+    found = _installed(python_of(name), package)
     if found != version:
         raise UserError(
             f"{package} {found or 'not at all'} is installed for the runtime {name}; expected "
             f"{version}, as runtime_options.{name}.version says. Correct it, or install that "
             f"version: {command(name)}"
         )
+
+
+def _installed(python: str, package: str) -> str | None:
+    """Return the version of a package by this Python; None where it has none.
+
+    Raises UserError where that Python cannot be run, which is another fault than a missing package.
+    """
+    code = (
+        "import importlib.metadata as known, sys\n"
+        "try:\n    print(known.version(sys.argv[1]))\n"
+        "except known.PackageNotFoundError:\n    pass\n"
+    )
+    try:
+        done = subprocess.run([python, "-I", "-c", code, package], capture_output=True, text=True)
+    except OSError as error:
+        said = error.strerror
+    else:
+        if done.returncode == 0:
+            return done.stdout.strip() or None
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    raise UserError(
+        f"{python} cannot be run ({said}). Expected a Python with {package}. Likely the one it "
+        "was made from is gone: delete its environment and run again, so that it is made anew."
+    )

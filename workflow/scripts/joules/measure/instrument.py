@@ -8,51 +8,47 @@ here: what cannot be closed is stated in the record as the energy tier.
 import contextlib
 import dataclasses
 import datetime
-import hashlib
 import importlib.metadata
 import itertools
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 from joules.core import machine_facts
+from joules.core.energy import Energy
 from joules.core.errors import UserError
-from joules.core.machine_facts import CodeCarbonFacts, Component
-from joules.core.places import PACKAGE
-from joules.core.record import Energy, WindowName
+from joules.core.machine_facts import CodeCarbonFacts
+from joules.core.record import WindowName
 from joules.core.units import joule_from_kwh
-from joules.core.values import Tier
+from joules.core.values import EnergyChoice
+from joules.machine import surroundings
+from joules.measure.fingerprint import instrument_sha256
 from joules.measure.power_trace import Reading
-from joules.meters.reader import CounterMeter
-
-Components = dict[str, Component]
-T = TypeVar("T")
-
-TIERS: Final[tuple[Tier, ...]] = ("estimated", "sampled", "measured")  # from the weakest on
-COUNTER_MODES = ("intel_rapl", "windows_emi")  # CodeCarbon's names for counted CPU energy
-SAMPLING_INTERVAL_S = 1.0
-
-# The modules that decide what a joule in a record means; their hash is in every record.
-INSTRUMENT_MODULES = (
-    *("core/record", "core/units", "machine/gpus", "machine/machine_state", "measure/instrument"),
-    *("measure/power_trace", "measure/protocol", "measure/run_entries", "measure/validity"),
-    *("meters/counter", "meters/nvml", "meters/powercap", "meters/reader"),
+from joules.measure.tiers import (
+    COUNTED,
+    HEADLINES,
+    Components,
+    assess,
+    cards_of,
+    processor_is_counted,
+    require_headline,
+    tier_of,
 )
+from joules.measure.validity import SeenOfCounters
+from joules.meters.reader import OwnReader
+
+SAMPLING_INTERVAL_S = 1.0
+LONGEST_STILL_S = 2.5  # counters advance every few milliseconds; three readings are a second apart
 
 
 def refuse_hidden_settings() -> None:
     """Raise UserError where CodeCarbon would silently take settings from outside."""
-    variables = [name for name in os.environ if name.upper().startswith("CODECARBON_")]
-    files = [
-        str(folder / ".codecarbon.config")
-        for folder in (Path.home(), Path.cwd())
-        if (folder / ".codecarbon.config").exists()
-    ]
+    variables = surroundings.matching(surroundings.OF_CODECARBON)
+    files = list(map(str, surroundings.homes_file(".codecarbon.config")))
     if variables or files:
         raise UserError(
             f"CodeCarbon would silently take settings from {', '.join(variables + files)}. "
@@ -83,11 +79,16 @@ def keep_messages(path: Path) -> None:
     logger.addFilter(_ToFile(path))
 
 
-def make_tracker(name: str, country_iso_code: str, folder: Path) -> Any:
+def make_tracker(
+    name: str, country_iso_code: str, folder: Path, counted: bool = True, cards: int = 0
+) -> Any:
     """Return a new offline tracker with every argument spelled out.
 
     RAM power is forced to 0: CodeCarbon would add a constant guessed from the number of memory
-    modules. Raises UserError when the constructor failed, which CodeCarbon itself does not say.
+    modules. Where the processor is not `counted` whole, its model is asked for: CodeCarbon would
+    take the platform's counter, or that of the cores, for the processor. Of `cards` GPUs every one
+    is asked for by its number: else CUDA_VISIBLE_DEVICES would choose among them. Raises UserError
+    when the constructor failed, which CodeCarbon itself does not say.
     """
     from codecarbon import OfflineEmissionsTracker
 
@@ -108,6 +109,8 @@ def make_tracker(name: str, country_iso_code: str, folder: Path) -> Any:
         force_ram_power=0,
         rapl_include_dram=False,
         rapl_prefer_psys=False,
+        force_mode_cpu_load=not counted,
+        gpu_ids=list(range(cards)) or None,
     )
     if not hasattr(tracker, "_hardware"):
         raise UserError(
@@ -115,85 +118,30 @@ def make_tracker(name: str, country_iso_code: str, folder: Path) -> Any:
             f"It was asked to write nothing and to use the folder {folder}. "
             "Look at its messages above."
         )
-    tracker._ensure_hardware_ready()
+    try:
+        tracker._ensure_hardware_ready()
+    except Exception:  # NVML's own classes, for a card that is listed and gives no handle
+        if not cards:
+            raise
+        _set_up_without_cards(tracker)
     return tracker
 
 
-def components(tracker: Any) -> Components:
-    """Return per component what its energy comes from, as CodeCarbon set itself up."""
-    found = {name: Component("none") for name in ("cpu", "gpu", "dram")}
-    found["ram_model"] = Component("off", power_w=0)
-    for hardware in tracker._hardware:
-        kind = type(hardware).__name__
-        if kind == "CPU":
-            files = getattr(getattr(hardware, "_intel_interface", None), "_rapl_files", [])
-            modelled = hardware._mode not in COUNTER_MODES
-            found["cpu"] = Component(
-                hardware._mode,
-                files=[file.path for file in files],
-                wrap_range_j=[joule_from_kwh(file.max_energy_reading.kWh) for file in files],
-                sampling_interval_s=SAMPLING_INTERVAL_S,
-                model_power_w=hardware._tdp if modelled else None,
-                generic_model=bool(hardware._is_generic_tdp) if modelled else None,
-            )
-        elif kind == "GPU":
-            counted = all(device.last_energy is not None for device in hardware.devices.devices)
-            found["gpu"] = Component(
-                "nvml_energy_counter" if counted else "power_samples",
-                devices=hardware.num_gpus,
-                sampling_interval_s=SAMPLING_INTERVAL_S,
-            )
-    return found
+def _set_up_without_cards(tracker: Any) -> None:
+    """Set a tracker up as on a machine without GPU, so that a lost card ends no run.
 
-
-def tier_of(parts: Components) -> tuple[Tier, str]:
-    """Return the energy tier and the reason why it is not higher.
-
-    `measured`: all energy from counters. `sampled`: some integrated from power readings.
-    `estimated`: the CPU's energy is a model of its load, not a reading.
+    The own reader counts that it could not be read, which makes the run invalid.
     """
-    cpu = parts["cpu"].source
-    if cpu not in COUNTER_MODES:
-        return "estimated", f"CPU energy is a model ({cpu}): {why_no_counter()}"
-    if parts["gpu"].source == "power_samples":
-        return "sampled", "The GPU has no energy counter; its power is read once a second."
-    return "measured", "CPU and GPU energy come from counters."
+    from codecarbon.core import gpu as library
 
-
-def why_no_counter(root: Path = Path("/sys/class/powercap")) -> str:
-    """Return in one sentence why no CPU energy counter can be read, with the remedy."""
-    files = sorted(root.glob("*/energy_uj")) if root.is_dir() else []
-    if not files:
-        return (
-            f"{root} has no energy counter. Virtual machines and containers usually have none; "
-            "measure on the machine itself, or mount the folder read-only into the container."
-        )
-    blocked = [file for file in files if not os.access(file, os.R_OK)]
-    if blocked:
-        state = blocked[0].stat()
-        return (
-            f"{blocked[0]} has mode {state.st_mode & 0o777:04o} and owner {state.st_uid}. "
-            f"Make it readable before the study: sudo chmod a+r {root}/*/energy_uj"
-        )
-    return f"{files[0]} can be read, but CodeCarbon does not use it."
-
-
-def require_tier(tier: Tier, reason: str, wanted: Tier) -> None:
-    """Raise UserError when the machine's tier is below the one that the study asks for."""
-    if TIERS.index(tier) < TIERS.index(wanted):
-        raise UserError(
-            f"This machine's energy tier is `{tier}`. {reason} "
-            f"The study asks for `{wanted}`. Mend that, measure on another machine, "
-            "or lower `require_tier` in the config and accept weaker claims."
-        )
-
-
-def modules_sha256() -> str:
-    """Return one hash over the source of the instrument's modules."""
-    digest = hashlib.sha256()
-    for name in INSTRUMENT_MODULES:
-        digest.update((PACKAGE / f"{name}.py").read_bytes())
-    return digest.hexdigest()
+    gpu: Any = library
+    tracker._hardware, tracker._gpu_ids = [], None  # CodeCarbon keeps a plan per choice of cards
+    seen = gpu.is_nvidia_system, gpu.is_rocm_system
+    gpu.is_nvidia_system = gpu.is_rocm_system = lambda: False
+    try:
+        tracker._ensure_hardware_ready()
+    finally:
+        gpu.is_nvidia_system, gpu.is_rocm_system = seen
 
 
 def energy_of(data: Any, parts: Components, dram_j: float | None) -> Energy:
@@ -237,10 +185,11 @@ class MeasuredWindow:
         return max(later - earlier for earlier, later in itertools.pairwise(edges))
 
 
-class MeasureTask(Protocol):
-    """A function that runs one task and returns its result, its seconds and its energy."""
+class Lap(NamedTuple):
+    """What lies between two readings of one tracker, in seconds and joule."""
 
-    def __call__(self, name: str, work: Callable[[], T]) -> tuple[T, float, Energy]: ...  # noqa: D102
+    duration_s: float
+    energy_j: Energy
 
 
 def _difference(before: float | None, after: float | None) -> float | None:
@@ -250,26 +199,61 @@ def _difference(before: float | None, after: float | None) -> float | None:
 class Instrument:
     """Energy of windows and of tasks on this machine, for the length of one run."""
 
-    def __init__(self, country_iso_code: str, folder: Path, meter: CounterMeter) -> None:
+    def __init__(
+        self,
+        country_iso_code: str,
+        folder: Path,
+        meter: OwnReader,
+        energy: EnergyChoice = "processor",
+    ) -> None:
         self._country = country_iso_code
         self._folder = folder
-        self.meter = meter
+        self.meter, self.energy = meter, energy
         self.tasks_late_s = 0.0
         # The first start in a process probes the hardware for seconds; it is thrown away here.
-        first = make_tracker("first", country_iso_code, folder)
+        first = self._tracker("first")
         first.start()
         first.stop()
-        self.components = components(first)
-        for part in ("dram", "psys"):
-            files = [counter.source for counter in meter.counters if counter.component == part]
-            if files:
-                self.components[part] = Component(
-                    "own_counter",
-                    files=files,
-                    wrap_range_j=meter.smallest_range_j(part),
-                    sampling_interval_s=meter.interval_s,
-                )
-        self.tier, self.tier_reason = tier_of(self.components)
+        self._assessed = assess(first, meter, SAMPLING_INTERVAL_S)
+        self.components: Components = self._assessed.components
+        require_headline(energy, self.components)
+        self.tier, self.tier_reason = tier_of(self._assessed, energy)
+
+    def _tracker(self, name: str) -> Any:
+        counted, cards = processor_is_counted(self.meter), len(cards_of(self.meter))
+        return make_tracker(name, self._country, self._folder, counted, cards)
+
+    def headline_j(self, energy_j: Energy) -> float:
+        """Return what the study's headline adds up of an energy."""
+        return energy_j.headline_j(self.energy)
+
+    def between_j(self, start_s: float, end_s: float) -> float | None:
+        """Return the headline's joules between two moments, by the own counters alone.
+
+        None where one of its components has no counter, or the clock does not allow it.
+        """
+        parts = [each for each in HEADLINES[self.energy] if self.components[each].tier is not None]
+        return self.meter.between_j(start_s, end_s, parts)
+
+    def seen_of_counters(self, tasks: "MeasuredWindow") -> SeenOfCounters:
+        """Return how the own reader's counters did over the tasks window."""
+        reader, start_s, end_s = self.meter, tasks.start_monotonic_s, tasks.end_s
+        own = {"cpu": tasks.energy_own_j.cpu, "gpu": tasks.energy_own_j.gpu}
+        alone = {
+            part
+            for part, own_j in own.items()
+            if self.components[part].source in COUNTED and own_j is None
+        }
+        return SeenOfCounters(
+            counters=len(reader.channels),
+            unreadable=reader.unreadable,
+            resets=reader.resets,
+            leaps=reader.leaps,
+            still=reader.still(start_s, end_s, LONGEST_STILL_S),
+            without_range=reader.without_range(),
+            alone=sorted(alone | set(self._assessed.unshared)),
+            powers=reader.powers(start_s, end_s),
+        )
 
     def facts(self) -> machine_facts.Instrument:
         """Return the record's `instrument` part."""
@@ -284,7 +268,8 @@ class Instrument:
                 force_ram_power=0,
                 country_iso_code=self._country,
             ),
-            modules_sha256=modules_sha256(),
+            modules_sha256=instrument_sha256(),
+            headline=self.energy,
         )
 
     def _keep_readings(self, tracker: Any, window: MeasuredWindow) -> None:
@@ -314,15 +299,19 @@ class Instrument:
         tracker._do_measurements = read_and_keep
 
     @contextlib.contextmanager
-    def window(self, name: WindowName) -> Iterator[MeasuredWindow]:
+    def window(
+        self, name: WindowName, at_ends: Callable[[], object] = lambda: None
+    ) -> Iterator[MeasuredWindow]:
         """Measure one window by a tracker object of its own.
 
-        A stopped CodeCarbon tracker cannot be started again: it fails silently and returns the
-        old number.
+        `at_ends` is called as near as can be to the tracker's first reading and to its last, whose
+        energy lies between the two calls. A stopped CodeCarbon tracker cannot be started again: it
+        fails silently and returns the old number.
         """
         window = MeasuredWindow(name)
-        tracker = make_tracker(name, self._country, self._folder)
+        tracker = self._tracker(name)
         self._keep_readings(tracker, window)
+        at_ends()
         tracker.start()
         own_before = self.meter.total_j()
         began = tracker._start_time  # when the first reading was taken, by perf_counter
@@ -337,6 +326,7 @@ class Instrument:
             # stop() of 3.3.2 takes no reading when the last is younger than 50 ms: up to 50 ms of
             # energy would be lost.
             tracker._measure_power_and_energy()
+            at_ends()
             taken = list(window.readings)
             late_s = abs(taken[-1].moment_s - window.end_s) if taken else window.duration_s
             window.late_s = max(early_s, late_s)
@@ -351,33 +341,31 @@ class Instrument:
         window.energy_j = energy_of(data, self.components, window.energy_own_j.dram)
 
     @contextlib.contextmanager
-    def tasks(self) -> Iterator[MeasureTask]:
-        """Yield a function that runs one task and returns its result, seconds and energy.
+    def tasks(self) -> Iterator[Callable[[], Lap]]:
+        """Yield a function that returns the lap since it was called last, or since the start.
 
-        It has a tracker of its own: `start_task` on the window's tracker would lose energy of
-        the window (measured: 10 of 18 J). `tasks_late_s` is then by how much the longest time
-        between a task's two readings was longer than the task.
+        So each moment lies in exactly one lap, whatever the tracker's own work takes: a task of
+        CodeCarbon's own leaves out 1.5 ms at its end. The laps have a tracker of their own, so that
+        they can be held against the window's. `tasks_late_s` is the longest that a reading took.
         """
         self.tasks_late_s = 0.0
-        tracker = make_tracker("task", self._country, self._folder)
+        tracker, whole = self._tracker("tasks"), MeasuredWindow("tasks")
+        self._keep_readings(tracker, whole)
+        tracker.start()
+        last = whole.readings[-1]
 
-        def measure(name: str, work: Callable[[], T]) -> tuple[T, float, Energy]:
-            own_before = self.meter.total_j()["dram"]
-            tracker.start_task(name)
-            start = time.monotonic()
-            try:
-                result = work()
-            finally:
-                duration_s = time.monotonic() - start
-                data = tracker.stop_task(name)
-            self.tasks_late_s = max(self.tasks_late_s, abs(data.duration - duration_s))
-            dram_j = _difference(own_before, self.meter.total_j()["dram"])
-            return result, duration_s, energy_of(data, self.components, dram_j)
+        def lap() -> Lap:
+            nonlocal last
+            asked_s, before = time.monotonic(), last
+            tracker._measure_power_and_energy()
+            last = whole.readings[-1]
+            self.tasks_late_s = max(self.tasks_late_s, last.moment_s - asked_s)
+            gpu_j = None if self.components["gpu"].source == "none" else last.gpu_j - before.gpu_j
+            dram_j = _difference(before.dram_j, last.dram_j)
+            energy_j = Energy(cpu=last.cpu_j - before.cpu_j, gpu=gpu_j, dram=dram_j)
+            return Lap(last.moment_s - before.moment_s, energy_j)
 
-        # A warm-up task, so that no first-use cost falls into the first measured one.
-        measure("first", lambda: None)
-        self.tasks_late_s = 0.0
         try:
-            yield measure
+            yield lap
         finally:
             tracker.stop()

@@ -1,18 +1,18 @@
 """One run, from the quiet machine to what its record says of it: windows, each with its energy.
 
-A straight line: preflight, idle_cold, load, idle_resident, settle, tasks, idle_after, stop, rest.
+A straight line: preflight, idle_cold, import, load, idle_resident, settle, tasks, idle_after, stop,
+rest. A runtime that has nothing to import has no window `import`.
 An error ends the run and its runtime. The harness only waits while the runtime computes; the
 runtime lives in processes of its own.
 """
 
 import dataclasses
-import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
-import psutil
 
 from joules.core.conditions import Limits, SettleRule, Windows
 from joules.core.errors import UserError
@@ -23,7 +23,7 @@ from joules.core.run_parameters import RunParameters
 from joules.machine import machine_state
 from joules.machine.gpus import gpu_state
 from joules.measure import power_trace, validity
-from joules.measure.instrument import SAMPLING_INTERVAL_S, Instrument, MeasuredWindow
+from joules.measure.instrument import SAMPLING_INTERVAL_S, Instrument, Lap, MeasuredWindow
 from joules.measure.run_entries import (
     Answer,
     gaps_of,
@@ -36,6 +36,9 @@ from joules.runtimes import Runtime
 Report = Callable[[str], None]
 
 SETTLE_LAST = 4  # prompts whose time per token must agree (after Georges et al., OOPSLA 2007)
+# Of a settle answer, at most: the one that is being written when the time is up goes past it.
+SETTLE_TOKENS = 64
+READ_BYTES = 2**20
 REPORT_EVERY_S = 5.0
 
 
@@ -95,19 +98,21 @@ def preflight(windows: Windows, limits: Limits, report: Report) -> Preflight:
     """
     began = time.monotonic()
     while True:
-        before = psutil.cpu_times()
-        time.sleep(windows.preflight_s)
-        after = psutil.cpu_times()
-        total = sum(after) - sum(before)
-        busy = 1 - (after.idle - before.idle) / total if total > 0 else 0.0
+        busy = machine_state.watch_others(windows.preflight_s).share
         waited_s = time.monotonic() - began
         if busy <= limits.cpu_busy or waited_s >= limits.wait_s:
             return Preflight(busy, waited_s, machine_state.package_temperature())
         report(f"the machine is busy ({busy:.0%} of it); waiting until it is quiet")
 
 
-def settle(runtime: Runtime, prompts: Prompts, rule: SettleRule) -> Settle:
-    """Answer prompts outside the measured set until decode time per token is steady, or the cap."""
+def settle(runtime: Runtime, prompts: Prompts, rule: SettleRule, max_tokens: int) -> Settle:
+    """Answer prompts outside the measured set for the time of the rule, the same for all runtimes.
+
+    An answer has at most `max_tokens` tokens, and few at that. It ends with the answer in which the
+    time is up, and says whether decode time per token was
+    steady then.
+    """
+    most = min(SETTLE_TOKENS, max_tokens)
     times: list[float] = []
     answers: list[Completion] = []
     start = time.monotonic()
@@ -115,19 +120,17 @@ def settle(runtime: Runtime, prompts: Prompts, rule: SettleRule) -> Settle:
     while True:
         for prompt in prompts.settle:
             runtime.complete(prompts.flush, max_tokens=1)
-            completion = runtime.complete(prompt)
+            completion = runtime.complete(prompt, max_tokens=most)
             check_count("settle", prompt, completion)
             answers.append(completion)
-            now = time.monotonic()
             # Decode time alone: with the prefill in it, prompts of different lengths never agree.
             times.append(completion.decode_s / max(1, completion.generated_tokens))
             if len(times) >= SETTLE_LAST:
                 last = times[-SETTLE_LAST:]
                 spread = statistics.stdev(last) / statistics.mean(last)
-            steady = spread is not None and spread <= rule.limit
-            if (steady and now - start >= rule.seconds) or now - start >= rule.cap_s:
+            if time.monotonic() - start >= rule.seconds:
                 return Settle(
-                    settled=steady,
+                    settled=spread is not None and spread <= rule.limit,
                     prompts=len(times),
                     cv=spread,
                     limit=rule.limit,
@@ -137,45 +140,54 @@ def settle(runtime: Runtime, prompts: Prompts, rule: SettleRule) -> Settle:
 
 def measure_tasks(
     runtime: Runtime, prompts: Prompts, instrument: Instrument, report: Report
-) -> tuple[MeasuredWindow, list[Answer]]:
-    """Answer every problem inside one window; return the window and the answers."""
+) -> tuple[MeasuredWindow, list[Answer], list[Lap]]:
+    """Answer every problem inside one window; return the window, the answers and the gaps.
+
+    Each moment of the window lies in a task or in a gap: a gap begins where the last task was read
+    and ends where the next one begins, the last gap ends with the window.
+    """
     answers: list[Answer] = []
+    gaps: list[Lap] = []
+    ends: list[Lap] = []  # what was before the window, and the last gap
     last_report = time.monotonic()
-
-    def between_tasks() -> None:
-        nonlocal last_report
-        if answers and time.monotonic() - last_report >= REPORT_EVERY_S:
-            last_report = time.monotonic()
-            report(f"{len(answers)} of {len(prompts.problems)} tasks")
-        runtime.complete(prompts.flush, max_tokens=1)
-
-    with instrument.tasks() as measure_task, instrument.window("tasks") as window:
+    with (
+        instrument.tasks() as lap,
+        instrument.window("tasks", lambda: ends.append(lap())) as window,
+    ):
         for task_id, sha256, prompt in prompts.problems:
-            # The gap is measured by itself, so that tasks and gaps can be held against the window.
-            _, gap_s, gap_j = measure_task(f"before {task_id}", between_tasks)
+            if answers and time.monotonic() - last_report >= REPORT_EVERY_S:
+                last_report = time.monotonic()
+                report(f"{len(answers)} of {len(prompts.problems)} tasks")
+            runtime.complete(prompts.flush, max_tokens=1)
+            gaps.append(lap())
             start = time.monotonic()
-            completion, duration_s, energy_j = measure_task(
-                task_id, functools.partial(runtime.complete, prompt)
-            )
+            completion = runtime.complete(prompt)
+            task = lap()
             check_count(task_id, prompt, completion)
-            answers.append(
-                Answer(
-                    task_id, sha256, prompt, completion, start, duration_s, energy_j, gap_s, gap_j
-                )
-            )
-    return window, answers
+            answers.append(Answer(task_id, sha256, prompt, completion, start, task))
+    return window, answers, [*gaps, ends[-1]]
 
 
-def rest(windows: Windows, cold_temperature_c: float | None) -> None:
-    """Wait the configured seconds, and until the processor has cooled to where it started."""
+def warm_page_cache(model: Path) -> bool:
+    """Read a model file once, so that loading finds it in memory on every runtime.
+
+    Returns False for a file that cannot be read: its runtime says what is wrong with it.
+    """
+    try:
+        with open(model, "rb", buffering=0) as file:
+            while file.read(READ_BYTES):
+                pass
+    except OSError:
+        return False
+    return True
+
+
+def rest(windows: Windows, target_c: float | None) -> None:
+    """Wait the configured seconds, and until the processor is as cool as `target_c`, or nearly."""
     start = time.monotonic()
     while True:
         waited, now = time.monotonic() - start, machine_state.package_temperature()
-        cool = (
-            cold_temperature_c is None
-            or now is None
-            or now <= cold_temperature_c + windows.rest_margin_c
-        )
+        cool = target_c is None or now is None or now <= target_c + windows.rest_margin_c
         if waited >= windows.rest_s and (cool or waited >= windows.rest_cap_s):
             return
         time.sleep(min(1.0, max(0.01, windows.rest_s - waited)))
@@ -200,6 +212,7 @@ class MeasuredRun:
     settle: Settle
     cross_check: dict[str, float]
     energy_j: float
+    page_cache_warmed: bool
     validity: Validity
 
 
@@ -214,12 +227,15 @@ def run_once(
     read_again: Callable[[list[str]], list[list[int]] | None],
     exactly: int | None = None,
     keep_ids: bool = True,
+    first_temperature_c: float | None = None,
 ) -> MeasuredRun:
     """Measure one run; return those parts of its record that the run itself decides.
 
     Of `parameters`, its windows, settle rule and limits are used. `read_again` gives the token ids
     of texts by the model file's tokenizer, or None where it is not at hand. `exactly`: every answer
     must have so many tokens (kind `fixed`). `keep_ids`: the record keeps those ids.
+    `first_temperature_c`: of the processor before the first run of the sitting, to which it rests;
+    None: this is the first.
     """
     lengths, limits = parameters.windows, parameters.limits
     before = machine_state.observe()
@@ -229,7 +245,12 @@ def run_once(
     with instrument.window("idle_cold") as idle:
         time.sleep(lengths.idle_s)
     windows.append(idle)
+    warmed = warm_page_cache(model.path)
     with runtime:
+        if runtime.IMPORTS:
+            with instrument.window("import") as window:
+                runtime.import_model(model)
+            windows.append(window)
         with instrument.window("load") as window:
             runtime.start(model, settings)
         windows.append(window)
@@ -240,12 +261,14 @@ def run_once(
             time.sleep(lengths.idle_s)
         windows.append(window)
         with instrument.window("settle") as window:
-            settled = settle(runtime, prompts, parameters.settle)
+            settled = settle(runtime, prompts, parameters.settle, settings.max_tokens)
         windows.append(window)
+        holder = runtime.holder()
         use_before, own = machine_state.cpu_use(), machine_state.own_processes()
-        window, answers = measure_tasks(runtime, prompts, instrument, report)
+        window, answers, gap_laps = measure_tasks(runtime, prompts, instrument, report)
         # The GPUs now: they are cool again after the rest.
         use_after, gpus = machine_state.cpu_use(), gpu_state()
+        reloaded = None if holder is None else runtime.holder() != holder
         windows.append(window)
         own |= machine_state.own_processes()
         with instrument.window("idle_after") as after_window:
@@ -255,22 +278,21 @@ def run_once(
     ids = read_again([each.text for each in completions])
     tasks = task_entries(answers, ids, window, instrument, keep_ids)
     clock_jump_s = abs((time.time() - wall) - (time.monotonic() - monotonic))
-    rest(lengths, quiet.temperature_c)
+    rest(lengths, quiet.temperature_c if first_temperature_c is None else first_temperature_c)
     after = msgspec.structs.replace(machine_state.observe(), gpus=gpus)
     foreign = machine_state.foreign_use(
-        use_before, use_after, own, window.duration_s, psutil.cpu_count() or 1
+        use_before, use_after, own, window.duration_s, machine_state.logical_cores()
     )
-    energy_j = window.energy_j.headline_j()
-    gaps = gaps_of(answers, tasks, energy_j)
+    gaps = gaps_of(gap_laps, tasks, window, parameters.energy)
     seen = validity.SeenOfMachine(
         quiet.busy_share, foreign.share, foreign.steal_share, clock_jump_s
     )
-    metered = seen_of_meters(windows, window, answers, instrument, gaps.conservation or 0.0)
+    metered = seen_of_meters(windows, window, instrument, gaps.conservation)
     again = None if ids is None else [len(each) for each in ids]
     checks = [
         *validity.machine_checks(before, after, seen, limits),
         *validity.counter_checks(metered, instrument.tier != "estimated", limits),
-        *validity.answer_checks(completions, again, settled, exactly, limits),
+        *validity.answer_checks(completions, again, settled, exactly, reloaded, limits),
     ]
     return MeasuredRun(
         runtime_facts=facts,
@@ -288,6 +310,7 @@ def run_once(
         gaps=gaps,
         settle=settled,
         cross_check=dict(metered.cross_check),
-        energy_j=energy_j,
+        energy_j=window.energy_j.headline_j(parameters.energy) - gaps.energy_j,
+        page_cache_warmed=warmed,
         validity=validity.judged(checks, limits.flag_only),
     )

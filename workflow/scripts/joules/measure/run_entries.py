@@ -5,29 +5,25 @@ from collections.abc import Sequence
 
 import msgspec
 
+from joules.core.energy import Energy
 from joules.core.errors import UserError
 from joules.core.inference import Completion, Prompt
-from joules.core.record import Energy, Gaps, Task, Window
-from joules.measure.instrument import Instrument, MeasuredWindow
+from joules.core.record import Gaps, Task, Window
+from joules.core.values import EnergyChoice
+from joules.measure.instrument import Instrument, Lap, MeasuredWindow
 from joules.measure.validity import SeenOfMeters
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """One measured task before it becomes an entry of the record.
-
-    `gap_energy_j` and `gap_duration_s` are of the gap before it: flush prompt and bookkeeping.
-    """
+    """One measured task before it becomes an entry of the record; `lap` is of the task alone."""
 
     task_id: str
     prompt_token_ids_sha256: str
     prompt: Prompt
     completion: Completion
     start_monotonic_s: float
-    duration_s: float
-    energy_j: Energy
-    gap_duration_s: float
-    gap_energy_j: Energy
+    lap: Lap
 
 
 def task_entries(
@@ -51,7 +47,8 @@ def task_entries(
                 f"{answer.task_id}: the runtime gave no token counts and the text could not be "
                 "counted again. Install llama-cpp-python beside the runtime; it counts."
             )
-        start_s, prefill_s = answer.start_monotonic_s, completion.prefill_s
+        prefill_s = completion.prefill_s
+        begins_s = answer.start_monotonic_s + (completion.overhead_s or 0.0)
         entries.append(
             Task(
                 task_id=answer.task_id,
@@ -60,14 +57,15 @@ def task_entries(
                 generated_tokens=generated,
                 retokenised_tokens=again,
                 retokenised_ids=list(ids) if ids is not None and keep_ids else None,
-                start_s=start_s - window.start_monotonic_s,
+                start_s=answer.start_monotonic_s - window.start_monotonic_s,
+                overhead_s=completion.overhead_s,
                 prefill_s=prefill_s,
                 decode_s=completion.decode_s,
-                duration_s=answer.duration_s,
-                energy_j=answer.energy_j,
+                duration_s=answer.lap.duration_s,
+                energy_j=answer.lap.energy_j,
                 prefill_energy_j=None
                 if prefill_s is None
-                else instrument.meter.between_j(start_s, start_s + prefill_s),
+                else instrument.between_j(begins_s, begins_s + prefill_s),
                 finish_reason=completion.finish_reason,
                 completion=completion.text,
             )
@@ -104,46 +102,50 @@ def differences(window: MeasuredWindow) -> dict[str, float]:
     theirs, ours = window.energy_j, window.energy_own_j
     shared = {"cpu": (theirs.cpu, ours.cpu), "gpu": (theirs.gpu, ours.gpu)}
     return {
-        part: their_j / our_j - 1
+        part: their_j / our_j - 1 if our_j else float(their_j > 0)
         for part, (their_j, our_j) in shared.items()
-        if their_j is not None and our_j
+        if their_j is not None and our_j is not None
     }
 
 
-def gaps_of(answers: Sequence[Answer], tasks: Sequence[Task], energy_j: float) -> Gaps:
-    """Return the record's `gaps`: the tasks window of `energy_j` less its tasks."""
-    gaps_j = sum(each.gap_energy_j.headline_j() for each in answers)
-    tasks_j = sum(task.energy_j.headline_j() for task in tasks)
+def gaps_of(
+    gaps: Sequence[Lap], tasks: Sequence[Task], window: MeasuredWindow, counted: EnergyChoice
+) -> Gaps:
+    """Return the record's `gaps`: what lies in the tasks window and in none of its tasks.
+
+    `conservation` holds their sum with the tasks, read by a tracker of their own, against the
+    window's.
+    """
+    parts_j = Energy.total([each.energy_j for each in gaps])
+    gaps_j, whole_j = parts_j.headline_j(counted), window.energy_j.headline_j(counted)
+    tasks_j = sum(task.energy_j.headline_j(counted) for task in tasks)
     return Gaps(
-        duration_s=sum(each.gap_duration_s for each in answers),
+        duration_s=sum(each.duration_s for each in gaps),
         energy_j=gaps_j,
-        share=gaps_j / energy_j if energy_j else 0.0,
-        conservation=(tasks_j + gaps_j) / energy_j - 1 if energy_j else 0.0,
+        share=gaps_j / whole_j if whole_j else 0.0,
+        conservation=(tasks_j + gaps_j) / whole_j - 1 if whole_j else None,
+        by_component_j=parts_j,
     )
 
 
 def seen_of_meters(
     windows: Sequence[MeasuredWindow],
     tasks: MeasuredWindow,
-    answers: Sequence[Answer],
     instrument: Instrument,
-    conservation: float,
+    conservation: float | None,
 ) -> SeenOfMeters:
     """Return what `validity.counter_checks` looks at."""
     meter = instrument.meter
     own = msgspec.structs.asdict(tasks.energy_own_j)
     silence_s = tasks.longest_silence_s()
     unread_s = meter.largest_gap_s(tasks.start_monotonic_s, tasks.end_s)
-    longest_s = max([silence_s, *(answer.duration_s for answer in answers)])
     shares = []
     for part, used_j in own.items():
         range_j = meter.smallest_range_j(part)
         if range_j and used_j is not None and tasks.duration_s:
-            shares.append(used_j / tasks.duration_s * longest_s / range_j)
+            shares.append(used_j / tasks.duration_s * silence_s / range_j)
     return SeenOfMeters(
-        unreadable=meter.unreadable if meter.counters else None,
-        resets=meter.resets if meter.counters else None,
-        stuck=[part for part, used_j in own.items() if used_j == 0],
+        counters=instrument.seen_of_counters(tasks),
         sampling_gap_s=max(silence_s, unread_s or 0.0),
         late_s=max(instrument.tasks_late_s, *(window.late_s for window in windows)),
         wrap_share=max(shares, default=None),

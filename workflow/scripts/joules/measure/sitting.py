@@ -5,48 +5,116 @@ import os
 import select
 import signal
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
 
 import psutil
 
+from joules.core.files import write_atomic
+from joules.machine import identity, machine_state
 
-def workflow_process() -> psutil.Process:
-    """Return the outermost Snakemake above this process; this process itself when there is none."""
-    me = psutil.Process()
-    for ancestor in reversed(me.parents()):
-        with contextlib.suppress(psutil.Error):
-            if any(Path(part).name == "snakemake" for part in ancestor.cmdline()[:3]):
-                return ancestor
-    return me
+PROGRAM = "snakemake"
+INNER_MODES = ("subprocess", "remote")  # of a Snakemake that another one started for a job
+# What a batch system calls the job that it runs: Slurm, PBS, LSF.
+JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
+LOOK_S = 1.0
+FIRST_TEMPERATURES = "first_temperatures.txt"  # in the journal, one line per sitting
+NO_SENSOR = "none"
+
+
+class Workflow(NamedTuple):
+    """The process of a workflow: its id and its start, in clock ticks since boot."""
+
+    pid: int
+    ticks: int | None
+
+
+def _is_inner(arguments: Sequence[str]) -> bool:
+    modes = dict(zip(arguments, arguments[1:], strict=False))
+    return modes.get("--mode") in INNER_MODES
+
+
+def workflow_process() -> Workflow:
+    """Return the workflow above this process; this process itself when there is none.
+
+    It is the nearest Snakemake that no other one started for a job. A Snakemake further up runs a
+    workflow of its own, of which this one may be a step. On a node of a cluster there is but the
+    one that was started for the job.
+    """
+    chosen = os.getpid()
+    process = psutil.Process()
+    # Not `parents()`, which compares times of start by a clock that can be set.
+    with contextlib.suppress(psutil.Error):
+        while (pid := process.ppid()) > 0:
+            process = psutil.Process(pid)
+            arguments = process.cmdline()
+            if not identity.runs_program(arguments, PROGRAM):
+                continue
+            if not _is_inner(arguments):
+                return Workflow(pid, identity.start_ticks(pid))
+            chosen = pid
+    return Workflow(chosen, identity.start_ticks(chosen))
 
 
 def session_id() -> str:
-    """Return what this sitting at this machine is called: boot id and start of the workflow."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    boot_id = boot.read_text().strip() if boot.exists() else str(int(psutil.boot_time()))
-    return f"{boot_id}/{workflow_process().create_time():.2f}"
+    """Return what this sitting at this machine is called: boot id and start of the workflow.
+
+    The start is in clock ticks since boot, which a step of the wall clock does not move. A job of a
+    batch system adds its id.
+    """
+    job = next((os.environ[name] for name in JOB_VARIABLES if os.environ.get(name)), None)
+    named = f"{identity.boot_id()}/{workflow_process().ticks}"
+    return f"{named}/{job}" if job else named
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def end_with_workflow() -> None:
     """End this process, its runtime first, when the workflow's process ends, however it ends.
 
-    A kill of the workflow must leave no server and no half measurement behind. SIGTERM becomes an
-    ordinary exit, so that context managers stop the runtime.
+    A kill of the workflow must leave no server and no half measurement behind. SIGTERM, and SIGHUP
+    of a terminal or connection that is gone, become an ordinary exit, so that context managers
+    stop the runtime and remove their folders. `nohup` stays in force.
     """
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, _leave)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _leave)
     owner = workflow_process()
-    if owner.pid == os.getpid() or not hasattr(os, "pidfd_open"):
-        return
-    handle = os.pidfd_open(owner.pid)
+    if owner.pid != os.getpid():
+        threading.Thread(
+            target=_watch, args=(owner,), name="end-with-workflow", daemon=True
+        ).start()
 
-    def watch() -> None:
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        poll.poll()
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="end-with-workflow", daemon=True).start()
+def _watch(owner: Workflow) -> None:
+    """Wait for the end of a workflow, then end this process."""
+    if hasattr(os, "pidfd_open"):
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(owner.pid)
+            if identity.start_ticks(owner.pid) == owner.ticks:
+                poll = select.poll()
+                poll.register(handle, select.POLLIN)
+                poll.poll()
+    while identity.start_ticks(owner.pid) == owner.ticks:
+        time.sleep(LOOK_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def first_temperature_c(journal: Path, session: str) -> float | None:
+    """Return the processor's temperature when this sitting began: read once, kept in the journal.
+
+    None where there is no sensor.
+    """
+    file = journal / FIRST_TEMPERATURES
+    lines = file.read_text().splitlines() if file.exists() else []
+    kept = dict(line.split(" ", 1) for line in lines)
+    if session not in kept:
+        temperature_c = machine_state.package_temperature()
+        kept[session] = NO_SENSOR if temperature_c is None else f"{temperature_c:.1f}"
+        write_atomic(file, "".join(f"{each} {seen}\n" for each, seen in kept.items()))
+    return None if kept[session] == NO_SENSOR else float(kept[session])

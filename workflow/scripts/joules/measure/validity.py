@@ -1,23 +1,35 @@
 """What makes a run invalid: rules fixed in advance, with limits from the config, blind to energy.
 
 Blind means that no rule looks at how much energy a run took, only at whether it was counted and
-whether the machine and the runtime did what the study asks.
+whether the machine and the runtime did what the study asks. A rule without data is not checked, and
+says why; it never passes (`joules.core.known`).
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from joules.core.conditions import Limits
 from joules.core.inference import Completion
+from joules.core.known import Known, Unknown, each_of, known, largest
 from joules.core.machine_facts import MachineState
 from joules.core.record import BrokenRule, CheckedRule, RuleValue, Settle, Validity
+from joules.meters.reader import Power
 
-FLAGS = ("not_settled",)  # stated, but no ground to repeat a run
+T = TypeVar("T")
+
+# Stated, but no ground to repeat a run. A counter of unknown range is wrong only when it starts
+# again, and then it counts as reset.
+FLAGS = ("not_settled", "counter_range_unknown")
+# A card's counter against its own limit, and against its sampled power. One sample a second misses
+# much of a load that comes and goes: only a counter in other units or of another card shows.
+MOST_OF_LIMIT, MOST_OF_SAMPLED = 1.2, 2.0
+NO_COUNTERS = "no energy counter is read"
 SHORTEST_PREFILL_S = 0.01  # below, the clock and the server's answer decide, not the cache
 HOT = {"hardware slowdown", "software thermal slowdown", "hardware thermal slowdown"}
 WATCHED = (  # settings of the machine that must be the same before and after a run
     *("governors", "energy_preferences", "turbo_off", "boost", "smt", "power_plugged"),
-    *("platform_profile", "boot_time"),
+    "platform_profile",  # not the time of boot, which moves with the wall clock
 )
 
 
@@ -32,45 +44,79 @@ class SeenOfMachine:
 
 
 @dataclasses.dataclass(frozen=True)
+class SeenOfCounters:
+    """How the own reader's counters did.
+
+    Attributes:
+        counters: how many are read.
+        unreadable: times that one could not be read.
+        resets: times that one stepped back and did not wrap.
+        leaps: times that one stepped forward by more than any power allows.
+        still: those that stood still in the tasks window.
+        without_range: those of which it is not known when they start again at 0.
+        alone: components that CodeCarbon counts and the own reader does not.
+        powers: of each that gives power as well, in the tasks window.
+    """
+
+    counters: int = 0
+    unreadable: int = 0
+    resets: int = 0
+    leaps: int = 0
+    still: Sequence[str] = ()
+    without_range: Sequence[str] = ()
+    alone: Sequence[str] = ()
+    powers: Sequence[Power] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class SeenOfMeters:
     """How the meters did over the tasks window.
 
     Attributes:
-        unreadable: times that a counter could not be read; None without counters.
-        resets: times that a counter was reset; None without counters.
-        stuck: components whose counter stood still.
+        counters: how the own reader's did.
         sampling_gap_s: longest time without a reading.
         late_s: longest time between an end of a window or task and its reading.
         wrap_share: longest time between two readings, of the time in which a counter wraps.
         cross_check: per component that both readers have, their relative difference.
-        conservation: tasks and gaps over the window, less 1.
+        conservation: tasks and gaps over the window, less 1; None where the window has no energy.
     """
 
-    unreadable: int | None
-    resets: int | None
-    stuck: list[str]
+    counters: SeenOfCounters
     sampling_gap_s: float
     late_s: float
     wrap_share: float | None
     cross_check: Mapping[str, float]
-    conservation: float
+    conservation: float | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One rule: what was seen, and the limit. A limit of None: the rule does not apply here."""
+    """One rule: what was seen, and the limit. Or `not_checked`: why it says nothing here."""
 
     code: str
     seen: RuleValue
     limit: RuleValue
     broken: bool = False
+    not_checked: str | None = None
 
 
-def at_most(code: str, seen: float | None, limit: float) -> Check:
-    """Return a check that breaks when a number is above its limit; without a number, it is off."""
-    if seen is None:
-        return Check(code, None, None)
+def unchecked(code: str, why: Unknown) -> Check:
+    """Return that a rule was not checked. It is neither kept nor broken."""
+    return Check(code, None, None, not_checked=why.reason)
+
+
+def at_most(code: str, seen: Known[float], limit: float) -> Check:
+    """Return a check that breaks when a number is above its limit, or is no number."""
+    if isinstance(seen, Unknown):
+        return unchecked(code, seen)
     return Check(code, seen, limit, not seen <= limit)
+
+
+def nothing_of(code: str, seen: Known[Sequence[str]]) -> Check:
+    """Return a check that breaks when something is listed."""
+    if isinstance(seen, Unknown):
+        return unchecked(code, seen)
+    return Check(code, list(seen), [], bool(seen))
 
 
 def judged(checks: Sequence[Check], flag_only: bool) -> Validity:
@@ -83,7 +129,7 @@ def judged(checks: Sequence[Check], flag_only: bool) -> Validity:
     return Validity(
         valid=not any(rule.invalidates for rule in broken),
         codes=broken,
-        checks=[CheckedRule(each.code, each.seen, each.limit) for each in checks],
+        checks=[CheckedRule(each.code, each.seen, each.limit, each.not_checked) for each in checks],
     )
 
 
@@ -96,6 +142,8 @@ def machine_checks(
     """
     changed = [name for name in WATCHED if getattr(before, name) != getattr(after, name)]
     cards = list(zip(before.gpus, after.gpus, strict=False))
+    if len(before.gpus) != len(after.gpus):
+        changed.append("gpus")
     if any(old.power_limit_w != new.power_limit_w for old, new in cards):
         changed.append("gpu_power_limit")
     hot = sum(
@@ -103,18 +151,31 @@ def machine_checks(
         or (new.held_by_heat_ns or 0) > (old.held_by_heat_ns or 0)
         for old, new in cards
     )
-    swapped = after.swap_in_bytes - before.swap_in_bytes
-    swapped += after.swap_out_bytes - before.swap_out_bytes
-    throttled = after.throttle_count - before.throttle_count + hot
+    swapped = _added(
+        _grown(before.swap_in_bytes, after.swap_in_bytes),
+        _grown(before.swap_out_bytes, after.swap_out_bytes),
+    )
+    throttled = _added(_grown(before.throttle_count, after.throttle_count), hot if cards else None)
     return [
         at_most("machine_busy_before", seen.busy_share, limits.cpu_busy),
         at_most("foreign_cpu", seen.foreign_share, limits.foreign_cpu),
         at_most("steal", seen.steal_share, limits.steal),
-        at_most("swap", swapped, limits.swap_bytes),
-        at_most("throttled", throttled, 0),
+        at_most("swap", known(swapped, "swap is not counted here"), limits.swap_bytes),
+        at_most("throttled", known(throttled, "throttling is not counted here"), 0),
         Check("machine_settings_changed", changed, [], bool(changed)),
         at_most("clock_jump", seen.clock_jump_s, limits.clock_jump_s),
     ]
+
+
+def _grown(before: int | None, after: int | None) -> int | None:
+    """Return by how much a count grew; None where the machine does not count it."""
+    return None if before is None or after is None else after - before
+
+
+def _added(*counts: int | None) -> int | None:
+    """Return the sum of the counts that are known; None where none is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def counter_checks(seen: SeenOfMeters, counted: bool, limits: Limits) -> list[Check]:
@@ -123,18 +184,61 @@ def counter_checks(seen: SeenOfMeters, counted: bool, limits: Limits) -> list[Ch
     `counted`: CPU energy comes from counters. A model of the processor's load does not conserve
     energy over milliseconds: its sum is stated and not judged.
     """
-    worst = max(seen.cross_check.values(), default=None, key=abs)
-    share = abs(seen.conservation) if counted else None
+    own = seen.counters
+    worst = largest(map(abs, seen.cross_check.values()), "no component has two readers")
+    share = known(seen.conservation, "the window has no energy")
+    if not counted:
+        share = Unknown("energy is modelled, and a model does not conserve it over milliseconds")
+    if own.without_range:
+        risk: Known[float] = Unknown(f"the range of {', '.join(own.without_range)} is not known")
+    else:
+        risk = known(seen.wrap_share, NO_COUNTERS)
+
+    def of_counters(value: T) -> Known[T]:
+        return value if own.counters else Unknown(NO_COUNTERS)
+
     return [
-        at_most("counter_unreadable", seen.unreadable, 0),
-        at_most("counter_reset", seen.resets, 0),
-        Check("counter_stuck", seen.stuck, [], bool(seen.stuck)),
+        at_most("counter_unreadable", of_counters(own.unreadable), 0),
+        at_most("counter_reset", of_counters(own.resets), 0),
+        nothing_of("counter_stuck", of_counters(own.still)),
+        nothing_of("counter_range_unknown", of_counters(own.without_range)),
+        nothing_of("second_reader_missing", own.alone),
+        implausible(own),
         at_most("sampling_gap", seen.sampling_gap_s, limits.sampling_gap_s),
         at_most("window_not_bracketed", seen.late_s, limits.bracket_s),
-        at_most("wrap_risk", seen.wrap_share, limits.wrap_share),
-        at_most("cross_check", None if worst is None else abs(worst), limits.cross_check),
+        at_most("wrap_risk", risk, limits.wrap_share),
+        at_most("cross_check", worst, limits.cross_check),
         at_most("conservation", share, limits.conservation),
     ]
+
+
+def implausible(own: SeenOfCounters) -> Check:
+    """Return the check of counters against power that was read apart, or that is possible at all.
+
+    Both readers of a card share its driver, so that they agree on a counter that is wrong.
+    """
+    code, found = "implausible_power", []
+    if own.leaps:
+        found.append(f"{own.leaps} steps of more than `largest_power_w`")
+    compared = bool(own.leaps)
+    for power in own.powers:
+        if not isinstance(power.limit_w, Unknown):
+            compared = True
+            if power.counted_w > MOST_OF_LIMIT * power.limit_w:
+                found.append(
+                    f"{power.name}: {power.counted_w:.0f} W counted, limit {power.limit_w:.0f} W"
+                )
+        if not isinstance(power.sampled_w, Unknown):
+            compared = True
+            low, high = sorted((power.counted_w, power.sampled_w))
+            if high > MOST_OF_SAMPLED * low:
+                found.append(
+                    f"{power.name}: {power.counted_w:.0f} W counted, "
+                    f"{power.sampled_w:.0f} W sampled"
+                )
+    if not compared:
+        return unchecked(code, Unknown("no counter here gives power beside its energy"))
+    return nothing_of(code, found)
 
 
 def answer_checks(
@@ -142,32 +246,60 @@ def answer_checks(
     again: Sequence[int] | None,
     settle: Settle,
     exactly: int | None,
+    reloaded: bool | None,
     limits: Limits,
 ) -> list[Check]:
     """Return the checks of what the runtime did.
 
     `again` are the tokens of each text when read again. `exactly`: every answer must have so many
-    tokens (kind `fixed`). Another prompt count or setting than asked for ends a run before it comes
-    here.
+    tokens (kind `fixed`). `reloaded`: whether another process holds the weights than before the
+    tasks; None where that is not known. Another prompt count or setting than asked for ends a run
+    before it comes here.
     """
-    loads = [each.load_s for each in answers if each.load_s is not None]
-    odd = None
-    if again is not None and exactly is None:
-        known = [(a, n) for a, n in zip(answers, again, strict=True) if a.counts_known]
-        # Reading a text again merges tokens: 1 to 3 differ in about one answer of twenty.
-        odd = sum(abs(a.generated_tokens - n) > 3 for a, n in known) / max(1, len(known))
-    off = None
-    if exactly is not None:
-        off = sum(each.generated_tokens != exactly for each in answers)
+    told = [each.counts_known for each in answers]
+    miscounted: Known[float] = 0
+    if not each_of(told, bool):
+        miscounted = Unknown("the runtime does not count the tokens of every prompt")
     return [
-        Check("prompt_tokens_differ", 0, 0),
+        at_most("prompt_tokens_differ", miscounted, 0),
         Check("settings_not_in_force", [], []),
-        at_most("load_during_tasks", max(loads) if loads else None, limits.load_during_tasks_s),
+        at_most(
+            "load_during_tasks",
+            known(
+                None if reloaded is None else int(reloaded),
+                "the runtime shows no process of its own",
+            ),
+            0,
+        ),
         at_most("prompt_cache_hit", cache_ratio(answers, settle), limits.prompt_cache_ratio),
-        at_most("token_mismatch", odd, limits.token_mismatch),
-        at_most("not_fixed_length", off, 0),
+        at_most("token_mismatch", mismatch(answers, again, exactly), limits.token_mismatch),
+        at_most("not_fixed_length", off_length(answers, exactly), 0),
         Check("not_settled", settle.cv, settle.limit, not settle.settled),
     ]
+
+
+def mismatch(
+    answers: Sequence[Completion], again: Sequence[int] | None, exactly: int | None
+) -> Known[float]:
+    """Return the share of answers whose tokens differ when their text is read again."""
+    if exactly is not None:
+        return Unknown("answers of a fixed length are cut anywhere")
+    if again is None:
+        return Unknown("the texts could not be read again")
+    pairs = [(a, n) for a, n in zip(answers, again, strict=True) if a.counts_known]
+    if not pairs:
+        return Unknown("the runtime gives no token counts")
+    # Reading a text again merges tokens: 1 to 3 differ in about one answer of twenty.
+    return sum(abs(a.generated_tokens - n) > 3 for a, n in pairs) / len(pairs)
+
+
+def off_length(answers: Sequence[Completion], exactly: int | None) -> Known[float]:
+    """Return how many answers are not of the length asked for."""
+    if exactly is None:
+        return Unknown("this kind of run asks for no length")
+    if not answers:
+        return Unknown("there is no answer")
+    return sum(each.generated_tokens != exactly for each in answers)
 
 
 def prefill_tokens_per_s(answers: Sequence[Completion]) -> float | None:
@@ -180,11 +312,10 @@ def prefill_tokens_per_s(answers: Sequence[Completion]) -> float | None:
     return max(rates, default=None)
 
 
-def cache_ratio(answers: Sequence[Completion], settle: Settle) -> float | None:
+def cache_ratio(answers: Sequence[Completion], settle: Settle) -> Known[float]:
     """Return how much faster the fastest prompt was read than the fastest of the settle window.
 
-    A reused prefix is not read, so that its prompt seems to be read many times faster. None where
-    the prefill of the settle prompts is too short for the clock.
+    A reused prefix is not read, so that its prompt seems to be read many times faster.
     """
     before = settle.prefill_tokens_per_s
     rates = [
@@ -192,4 +323,8 @@ def cache_ratio(answers: Sequence[Completion], settle: Settle) -> float | None:
         for each in answers
         if each.prefill_s is not None
     ]
-    return max(rates) / before if rates and before else None
+    if not rates:
+        return Unknown("the runtime does not tell when it has read a prompt")
+    if not before:
+        return Unknown("the settle prompts were read too fast for the clock")
+    return max(rates) / before

@@ -9,10 +9,10 @@ from joules.core.prompts_file import PromptsFile
 from joules.core.run_parameters import WarmUpParameters
 from joules.core.warm_up_files import WarmUp, WarmUpAnswer
 from joules.machine.lock import measuring
-from joules.measure import protocol
+from joules.measure import protocol, tiers
 from joules.measure.preparation import check_require, runtime_of, settings_for, study_prompts
 from joules.measure.protocol import Report
-from joules.measure.sitting import end_with_workflow
+from joules.measure.sitting import end_with_workflow, first_temperature_c, session_id
 
 WARM_UP_PROBLEMS = 8
 
@@ -25,10 +25,12 @@ def warm_up(
     prompts: PromptsFile,
     provided: Facts,
     log_file: Path,
+    journal: Path,
     report: Report,
 ) -> WarmUp:
     """Load the model, answer some of the study's prompts and return what was seen.
 
+    The temperature before the sitting's first warm-up is kept in the `journal`: runs rest to it.
     Raises UserError on another prompt count, a setting not in force, or a required setting that
     the runtime cannot hold.
     """
@@ -36,11 +38,16 @@ def warm_up(
     asked, identity = study_prompts(prompts, "task"), prompts.model
     settings = settings_for(parameters.settings, "task", identity)
     check_require(runtime_name, parameters.require, settings)
+    tiers.require_gpu_meter(settings.gpu_layers)
     runtime = runtime_of(runtime_name, parameters.options, provided, log_file)
     answers: list[WarmUpAnswer] = []
     with measuring(report), runtime:
+        first_temperature_c(journal, session_id())
+        loaded = Model(model_name, model, identity.file_sha256)
+        protocol.warm_page_cache(model)
+        runtime.import_model(loaded)
         began = time.monotonic()
-        runtime.start(Model(model_name, model, identity.file_sha256), settings)
+        runtime.start(loaded, settings)
         load_s = time.monotonic() - began
         in_force = runtime.settings_in_force()
         protocol.check_settings(settings, in_force)

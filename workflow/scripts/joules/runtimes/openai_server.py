@@ -35,15 +35,16 @@ from joules.core.inference import (
     Prompt,
     Settings,
     SettingsInForce,
+    parts_of_call,
 )
 from joules.machine import processes, virtual_environments
 from joules.runtimes import Request, check_fits, check_options
+from joules.runtimes.shared import llama_cpp_log
 from joules.runtimes.shared.http import HttpServer
 
 COMPLETIONS = "/v1/completions"
 FIXED = {"prompt", "max_tokens", "temperature", "seed", "stream"}
 FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "eos", "length": "limit"}
-MILLISECOND = 1e-3
 
 
 class Runtime(HttpServer):
@@ -142,14 +143,15 @@ class Runtime(HttpServer):
                 "`finish_reason` stop or length, and both token counts under `usage`. Without "
                 "them energy per token cannot be told. See the server's documentation."
             ) from error
-        shown = answer.get("timings", {}).get("prompt_ms")
-        prefill_s = None if shown is None else float(shown) * MILLISECOND
+        phases = llama_cpp_log.phases(answer.get("timings") or {})
+        prefill_s, decode_s, overhead_s = parts_of_call(wall_s, *phases)
         return Completion(
             text=text,
             prompt_tokens=counts[0],
             generated_tokens=counts[1],
             prefill_s=prefill_s,
-            decode_s=max(0.0, wall_s - (prefill_s or 0.0)),
+            decode_s=decode_s,
+            overhead_s=overhead_s,
             finish_reason=reason,
         )
 

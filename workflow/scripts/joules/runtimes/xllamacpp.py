@@ -5,7 +5,6 @@ interface all the same, which nothing here uses. The wheel is built for CPUs wit
 instructions are not used (2026.10.11549).
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from joules.runtimes.shared.in_process import InProcess
 from joules.runtimes.shared.worker import hash_of
 
 FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "eos", "length": "limit"}
-MILLISECOND = 1e-3
 
 
 class Runtime(InProcess):
@@ -73,21 +71,19 @@ class Worker:
 
     def complete(self, text: str, token_ids: Sequence[int], limit: int) -> Completion:
         """Answer one prompt greedily; the library counts the end of text."""
-        start = time.perf_counter()
         answer = self.server.handle_completions(
             self.request | {"prompt": text, "max_tokens": limit}
         )
-        wall_s = time.perf_counter() - start
         if "choices" not in answer:
             raise ValueError(str(answer))
         choice, usage = answer["choices"][0], answer["usage"]
-        prefill_s = answer["timings"]["prompt_ms"] * MILLISECOND
+        prefill_s, decode_s = llama_cpp_log.phases(answer["timings"])
         return Completion(
             text=choice["text"],
             prompt_tokens=usage["prompt_tokens"],
             generated_tokens=usage["completion_tokens"],
             prefill_s=prefill_s,
-            decode_s=max(0.0, wall_s - prefill_s),
+            decode_s=decode_s or 0.0,
             finish_reason=FINISH_REASONS[choice["finish_reason"]],
         )
 

@@ -15,7 +15,7 @@ from joules.core.files import read_json, write_json
 from joules.core.inference import Scalar
 from joules.core.record import ModelFacts, RuntimeFacts
 from joules.core.study import Carbon
-from joules.core.values import RunKind, Stored
+from joules.core.values import EnergyChoice, RunKind, Stored
 
 StatedTier = Literal["measured", "sampled", "estimated", "unstated"]
 
@@ -164,6 +164,7 @@ class ComparedStudy(Stored, frozen=True, kw_only=True):
     name: str
     demonstration: bool
     tier: StatedTier
+    energy: EnergyChoice = "processor"
     models: Sequence[NamedModel]
     runtimes: Sequence[LabelledRuntime]
     control_runtime: str | None
@@ -179,6 +180,13 @@ class ComparedStudy(Stored, frozen=True, kw_only=True):
     warnings: list[AnswerWarning] = []
 
 
+class Mix(Stored, frozen=True):
+    """What the runs of a study do not share, where the configuration has it stated."""
+
+    what: str
+    variants: list[str]
+
+
 class StudyFacts(ComparedStudy, frozen=True, kw_only=True):
     """What the article says of the study itself."""
 
@@ -188,6 +196,7 @@ class StudyFacts(ComparedStudy, frozen=True, kw_only=True):
     tier_reason: str
     instrument: dict[str, str]
     instrument_versions: int
+    mixes: list[Mix] = []
     seed: int
     problems: int | None
     invalid_runs: list[FlaggedRun]

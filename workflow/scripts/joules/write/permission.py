@@ -5,6 +5,7 @@ import pandas as pd
 
 from joules.analyse.conventions import ALPHA
 from joules.analyse.power import LEAST_BLOCKS, smallest_p
+from joules.core.wording import number_of
 from joules.write.claims_file import Permission
 
 # Where the null control's ratio should lie. CodeCarbon's ratios err by 3 % (1 SD) against a wall
@@ -41,10 +42,15 @@ def permission(comparisons: pd.DataFrame, tier: str) -> Permission:
             "No block has both of its runs from one session; measure the blocks again with "
             "snakemake --forcerun measure."
         )
+    elif not blocks and (task["mixed_blocks"].fillna("") != "").any():
+        reason = (
+            "No block has both of its runs from one machine and one version of the instrument; "
+            "measure the blocks again with snakemake --forcerun measure."
+        )
     elif least >= ALPHA:
         reason = (
-            f"{blocks} blocks can show no difference: the smallest possible p is {least:.3g}; "
-            f"at least {LEAST_BLOCKS} blocks are needed."
+            f"{number_of(blocks, 'block')} can show no difference: the smallest possible p is "
+            f"{least:.3g}; at least {LEAST_BLOCKS} blocks are needed."
         )
     elif not can_differ(blocks, family):
         reason = (

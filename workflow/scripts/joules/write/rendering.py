@@ -15,6 +15,7 @@ import yaml
 
 from joules.core.errors import UserError
 from joules.core.files import write_atomic
+from joules.core.sense import bibliography_keys
 from joules.core.wording import cell_text
 from joules.write.claims_file import StudyFacts, read_claims
 from joules.write.published_article import read_published_article
@@ -45,11 +46,6 @@ def environment(folder: Path) -> jinja2.Environment:
 def citation_keys(markdown: str) -> set[str]:
     """Return the keys cited in pandoc's Markdown as `[@key]` or `@key`."""
     return set(CITATION.findall(re.sub(r"`[^`\n]*`|https?://\S+", "", markdown)))
-
-
-def bibliography_keys(bibtex: str) -> set[str]:
-    """Return the keys of the entries of a BibTeX file."""
-    return set(re.findall(r"^@\w+\{([^,\s]+),", bibtex, flags=re.MULTILINE))
 
 
 def measured_date(study: StudyFacts) -> datetime.date:

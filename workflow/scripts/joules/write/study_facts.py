@@ -24,6 +24,7 @@ from joules.write.claims_file import (
     HeldSetting,
     InvalidAttempt,
     Machine,
+    Mix,
     StudiedModel,
     StudiedRuntime,
     StudyFacts,
@@ -52,8 +53,8 @@ class AskedStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 def representative_records(paths: Sequence[str | Path], runs: pd.DataFrame) -> list[Record]:
     """Return the records to take facts from: the first run of each model and runtime.
 
-    They are in the order of measuring. What the others say of machine, model and settings is the
-    same, or `tabulate` would have refused them.
+    They are in the order of measuring. What the others say of model and settings is the same, or
+    `tabulate` would have refused them; what they differ in otherwise is in `mixes_of`.
     """
     ordered = runs.sort_values(["position_actual", "model", "kind", "block"], kind="stable")
     task = ordered[ordered["kind"] == "task"]
@@ -107,6 +108,30 @@ def _flagged_runs(runs: pd.DataFrame) -> list[FlaggedRun]:
         )
         for row in flagged.itertuples()
     ]
+
+
+SHOWN_OF_A_HASH = 12
+
+
+def mixes_of(runs: pd.DataFrame) -> list[Mix]:
+    """Return what runs differ in that are compared all the same; the configuration allowed it."""
+    groups = [("machine", "The machine", runs)]
+    groups += [
+        ("runtime_build", f"The build of {label}", own)
+        for label, own in runs.groupby("runtime_label", sort=True)
+    ]
+    groups.append(("instrument_sha256", "The version of the measuring code", runs))
+    return [
+        Mix(what, [_variant(column, value, rows) for value, rows in own.groupby(column, sort=True)])
+        for column, what, own in groups
+        if own[column].nunique() > 1
+    ]
+
+
+def _variant(column: str, value: str, rows: pd.DataFrame) -> str:
+    shown = value[:SHOWN_OF_A_HASH] if column == "instrument_sha256" else value
+    blocks = sorted(set(rows["block"]))
+    return f"{shown} (block{'s' if len(blocks) > 1 else ''} {', '.join(map(str, blocks))})"
 
 
 def _studied_model(record: Record) -> StudiedModel:
@@ -193,9 +218,11 @@ def study_facts(
         campaign=", ".join(sorted(set(runs["campaign"]))),
         demonstration=asked.demonstration,
         tier=instrument.tier,
+        energy=instrument.headline,
         tier_reason=instrument.tier_reason,
         instrument={name: part.source for name, part in instrument.components.items()},
         instrument_versions=int(runs["instrument_sha256"].nunique()),
+        mixes=mixes_of(runs),
         models=[by_model[name] for name in asked.models],
         runtimes=[by_runtime[name] for name in asked.runtimes],
         control_runtime=str(control.iloc[0]) if len(control) else None,

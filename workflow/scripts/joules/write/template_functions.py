@@ -14,7 +14,7 @@ import msgspec
 
 from joules import runtimes
 from joules.core.errors import UserError
-from joules.core.wording import NOTHING, listed, p_value, percent, significant, words
+from joules.core.wording import NOTHING, counted, listed, p_value, percent, significant, words
 from joules.write.claims_file import Claim, Claims, StudiedModel, StudiedRuntime, StudyFacts
 from joules.write.published_article import PublishedArticle
 
@@ -222,7 +222,7 @@ class Article:
         saving = percent(1 - min(ratio, 1 / ratio))
         small = ", a difference within the margin that is practically negligible"
         return (
-            f"{model.name}: {less.label} needs {saving} less energy per token than "
+            f"{model.name}: {less.label} needs {saving} less {self.energy_noun()} per token than "
             f"{more.label}{small if verdict != 'different' else ''} ({evidence})."
         )
 
@@ -244,8 +244,9 @@ class Article:
             small = f", which is within the margin of {percent(self.study.margin)}"
             if verdict.startswith("different"):
                 tail = small if verdict != "different" else ""
+                energy = self.energy_noun()
                 sentences.append(
-                    f"{one} needs {by} less energy per token than {other} with {models}{tail}."
+                    f"{one} needs {by} less {energy} per token than {other} with {models}{tail}."
                 )
             elif verdict.startswith("equivalent"):
                 margin = percent(self.study.margin)
@@ -265,12 +266,18 @@ class Article:
             parts.append("Energy is modelled, not measured.")
         elif study.tier == "sampled":
             parts.append("Energy is sampled power times time, not the reading of a counter.")
+        if study.energy == "gpu":
+            parts.append("Energy is that of the GPU alone.")
         if study.demonstration:
             parts.append(
                 f"Demonstration study: the smallest possible p is {self.smallest_p()}, and the "
                 "models were trained on the test set, so quality scores mean nothing."
             )
         return " ".join(parts)
+
+    def energy_noun(self) -> str:
+        """Return what the energy of a claim is called."""
+        return "GPU energy" if self.study.energy == "gpu" else "energy"
 
     def smallest_p(self) -> str:
         """Return the smallest p-value that this number of blocks can give."""
@@ -316,4 +323,5 @@ class Article:
             "significant": significant,
             "listed": listed,
             "words": words,
+            "counted": counted,
         }

@@ -18,13 +18,15 @@ TABLES: tuple[str, ...] = (
 def draw(windows: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
     """Draw J per run, stacked by window in the order of the protocol; means over valid runs."""
     means = of_valid_runs(windows, runs).groupby(["model", "runtime", "window"])["energy_j"].mean()
+    used = [name for name in WINDOWS if name in set(windows["window"])]
     runtimes = looks(runs)
     models = models_of(runs)
     labels = [look.label for look in runtimes.values()]
     figure, panels = grid_of_panels(models, labels, "Energy per run (J)", note, legend=True)
     for axes, model in zip(panels, models, strict=True):
         left = np.zeros(len(runtimes))
-        for window, (color, hatch) in WINDOWS.items():
+        for window in used:
+            color, hatch = WINDOWS[window]
             widths = np.array([means.get((model, name, window), 0.0) for name in runtimes], float)
             axes.barh(
                 range(len(runtimes)),
@@ -38,5 +40,5 @@ def draw(windows: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
                 label=window.replace("_", " "),
             )
             left += np.nan_to_num(widths)
-    name_windows(figure, list(WINDOWS))
+    name_windows(figure, used)
     return figure

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from joules.draw.looks import looks, mark_run
+from joules.draw.looks import looks, mark_runs
 from joules.draw.panels import grid_of_panels
 from joules.draw.selection import models_of, rows_of, where
 from joules.draw.style import FAINT, INK
+
+MOST_JOINED = 200  # blocks; the lines of more than these would be one grey area
 
 TABLES: tuple[str, ...] = (
     "runs",
@@ -19,7 +21,7 @@ def draw(runs: pd.DataFrame, cells: pd.DataFrame, note: str = "") -> Figure:
     """Draw J per token of every run, lines joining the runs of one block, and the cells' means.
 
     Bars are 95 % t intervals of the mean over runs. Control runs are hollow; invalid runs are
-    crosses and in no mean.
+    crosses and in no mean. The runs of more than `MOST_JOINED` blocks are not joined.
     """
     runs = runs[runs["kind"].isin(["task", "control"])]
     rows = [
@@ -36,11 +38,14 @@ def draw(runs: pd.DataFrame, cells: pd.DataFrame, note: str = "") -> Figure:
     for axes, model in zip(panels, models, strict=True):
         paths: dict[int, list[tuple[float, float]]] = {block: [] for block in blocks}
         for row, (runtime, kind, look) in enumerate(rows):
+            places: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
             for run in rows_of(where(runs, model=model, runtime=runtime, kind=kind)):
-                y = row + offsets[run.block]
-                mark_run(axes, (run.energy_j_per_token, y), look, kind, valid=run.valid)
+                place = (run.energy_j_per_token, row + offsets[run.block])
+                places[bool(run.valid)].append(place)
                 if run.valid and kind == "task":
-                    paths[run.block].append((run.energy_j_per_token, y))
+                    paths[run.block].append(place)
+            for valid, of_runs in places.items():
+                mark_runs(axes, of_runs, look, kind, valid=valid)
             for cell in rows_of(where(cells, model=model, runtime=runtime, kind=kind)):
                 ends = [cell.low_energy_j_per_token, cell.high_energy_j_per_token]
                 axes.plot(ends, [row + 0.4, row + 0.4], color=INK, linewidth=1.4)
@@ -52,6 +57,6 @@ def draw(runs: pd.DataFrame, cells: pd.DataFrame, note: str = "") -> Figure:
                     markeredgewidth=1.4,
                     color=INK,
                 )
-        for path in filter(None, paths.values()):
+        for path in filter(None, paths.values() if len(blocks) <= MOST_JOINED else ()):
             axes.plot(*zip(*path, strict=True), color=FAINT, linewidth=0.6, zorder=1)
     return figure

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -11,6 +12,7 @@ from joules.draw.panels import grid_of_panels, message_instead, ratio_ticks
 from joules.draw.selection import models_of, rows_of, where
 from joules.draw.style import BAND, INK, PALETTE, PAPER
 
+MOST_ROWS = 60  # more blocks than these share rows, so that the figure fits a page
 CONTROL_MARGIN = 0.02  # the null control is to stay within 1 / (1 + this) and 1 + this
 
 TABLES: tuple[str, ...] = (
@@ -32,7 +34,8 @@ def draw(comparisons: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figur
     labels = {runtime: look.label for runtime, look in looks(runs).items()}
     models = models_of(controls)
     blocks = sorted(set(runs["block"]))
-    names = [f"block {block}" for block in blocks] + ["mean"]
+    rows = min(len(blocks), MOST_ROWS)
+    names = [f"block {blocks[row * len(blocks) // rows]}" for row in range(rows)] + ["mean"]
     x_label = f"{labels[controls['runtime_a'].iloc[0]]} against itself: ratio of energy per token"
     figure, panels = grid_of_panels(models, names, x_label, note, row_height=0.19, columns=4)
     reach = math.log1p(CONTROL_MARGIN) * 1.4
@@ -41,7 +44,7 @@ def draw(comparisons: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figur
         ratios_of_blocks = pairs.a / pairs.b
         axes.axvspan(1 / (1 + CONTROL_MARGIN), 1 + CONTROL_MARGIN, color=BAND, zorder=0)
         axes.axvline(1, color=INK, linewidth=0.6)
-        places = [blocks.index(block) for block in pairs.blocks]
+        places = np.searchsorted(blocks, pairs.blocks) * (rows / len(blocks))
         axes.plot(
             ratios_of_blocks,
             places,
@@ -51,8 +54,8 @@ def draw(comparisons: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figur
             markersize=4,
             linestyle="none",
         )
-        axes.plot([row.ratio_low, row.ratio_high], [len(blocks)] * 2, color=INK, linewidth=1.6)
-        axes.plot(row.ratio, len(blocks), "D", color=INK, markersize=4.5)
+        axes.plot([row.ratio_low, row.ratio_high], [rows] * 2, color=INK, linewidth=1.6)
+        axes.plot(row.ratio, rows, "D", color=INK, markersize=4.5)
         ends = [*ratios_of_blocks, row.ratio_low, row.ratio_high]
         reach = max([reach, *(abs(math.log(end)) for end in ends if math.isfinite(end))])
         axes.grid(True, axis="y")

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from joules.analyse.drift import drift
-from joules.draw.looks import looks, mark_run, name_runtimes
+from joules.draw.looks import looks, mark_runs, name_runtimes
 from joules.draw.panels import message_instead, new_figure
-from joules.draw.selection import RUN, rows_of
+from joules.draw.selection import RUN
 from joules.draw.style import DOUBLE_COLUMN, INK, TEXT_SIZE
 
 TABLES: tuple[str, ...] = ("runs",)
@@ -32,9 +32,9 @@ def draw(runs: pd.DataFrame, note: str = "") -> Figure:
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=0.6)
     size = 4 if len(runs) <= 100 else 2.8
-    for run in rows_of(runs):
-        place = (run.position_actual, run.deviation)
-        mark_run(axes, place, runtimes[run.runtime], run.kind, size=size)
+    for (runtime, kind), own in runs.groupby(["runtime", "kind"]):
+        places = list(zip(own["position_actual"], own["deviation"], strict=True))
+        mark_runs(axes, places, runtimes[str(runtime)], str(kind), size=size)
     trend = drift(runs).iloc[0]
     slope = 100 * trend["slope_per_run"]
     if math.isfinite(slope):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from joules.core.errors import UserError
-from joules.core.inference import Facts, Options, Settings
+from joules.core.inference import Facts, Model, Options, Settings
 from joules.runtimes import Preview
 
 
@@ -18,6 +18,7 @@ class RuntimeBasis:
     CANNOT_HOLD: frozenset[str] = frozenset()
     PACKAGES: tuple[str, ...] = ()
     OPTIONS: tuple[str, ...] = ("version",)
+    IMPORTS = False
 
     @classmethod
     def name(cls) -> str:
@@ -37,6 +38,13 @@ class RuntimeBasis:
         if binary and not Path(binary).exists():
             return Preview(f"{binary} is gone", possible=False)
         return Preview("provided")
+
+    def import_model(self, model: Model) -> None:
+        """Do nothing: most runtimes read the model's file where it lies."""
+
+    def holder(self) -> int | None:
+        """Return that it is not known which process holds the weights."""
+        return None
 
     def check_held(self, settings: Settings) -> None:
         """Raise UserError for answers of fixed length where the end of text always ends them."""

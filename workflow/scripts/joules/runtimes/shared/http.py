@@ -100,6 +100,10 @@ class HttpServer(RuntimeBasis):
                 f"Its log is {self._log}."
             ) from error
 
+    def holder(self) -> int | None:
+        """Return the server's process; None where it is not this runtime's own."""
+        return None if self._server is None else self._server.pid
+
     def _has_ended(self) -> bool:
         return self._server is not None and self._server.poll() is not None
 

@@ -8,6 +8,7 @@ the worker, only the standard library is at hand beside the runtime's packages.
 import dataclasses
 import json
 import subprocess
+import time
 from pathlib import Path
 
 from joules.core.errors import UserError
@@ -19,6 +20,7 @@ from joules.core.inference import (
     Prompt,
     Settings,
     SettingsInForce,
+    parts_of_call,
 )
 from joules.core.places import SCRIPTS
 from joules.machine import processes, virtual_environments
@@ -27,6 +29,7 @@ from joules.runtimes import Request, check_fits, check_options
 from joules.runtimes.shared.basis import RuntimeBasis
 
 WORKER = "joules.runtimes.shared.worker"
+IDENTITY = ("version", "python", "libraries_sha256")  # facts that one environment keeps
 
 
 class InProcess(RuntimeBasis):
@@ -36,7 +39,8 @@ class InProcess(RuntimeBasis):
     module has:
 
     - `__init__(model, settings)`: load the file `model` under these `Settings`;
-    - `complete(text, token_ids, limit)`: return a `Completion`;
+    - `complete(text, token_ids, limit)`: return a `Completion` without `overhead_s`, which is the
+      rest of the call as it is seen from here;
     - `in_force()`: return the settings that can be observed, under the names of `Settings`;
     - `facts()`: a static method; return build facts beside version and Python, `simd` and
       `libraries_sha256` (`joules.runtimes.shared.worker.hash_of`) among them. No model need be
@@ -67,6 +71,7 @@ class InProcess(RuntimeBasis):
 
     def __init__(self, options: Options, work_folder: Path) -> None:
         check_options(self.name(), options, self.OPTIONS)
+        self._provided: Facts = options.get("provided", {})
         self._work = work_folder
         self._log = work_folder / f"{self.name()}.log"
         self._worker: subprocess.Popen[str] | None = None
@@ -85,15 +90,45 @@ class InProcess(RuntimeBasis):
         limit = self._settings.max_tokens if max_tokens is None else max_tokens
         check_fits(len(prompt.token_ids), limit, self._settings)
         request = {"text": prompt.text, "token_ids": prompt.token_ids, "limit": limit}
-        return Completion(**self._ask({"do": "complete", **request}))
+        start = time.perf_counter()
+        told = Completion(**self._ask({"do": "complete", **request}))
+        call_s = time.perf_counter() - start
+        prefill_s, decode_s, overhead_s = parts_of_call(call_s, told.prefill_s, told.decode_s)
+        return dataclasses.replace(
+            told, prefill_s=prefill_s, decode_s=decode_s, overhead_s=overhead_s
+        )
+
+    def holder(self) -> int | None:
+        """Return the worker's process."""
+        return None if self._worker is None else self._worker.pid
 
     def settings_in_force(self) -> SettingsInForce:
         """Return what the library shows of the settings."""
         return self._ask({"do": "in_force"})
 
     def facts(self) -> Facts:
-        """Return the versions of package and Python, and the library's build facts."""
-        return self._ask({"do": "facts", "package": self.PACKAGE})
+        """Return the versions of package and Python, and the library's build facts.
+
+        Raises UserError when the library is no longer the one that was provided.
+        """
+        found = self._ask({"do": "facts", "package": self.PACKAGE})
+        self._check_provided(found)
+        return found
+
+    def _check_provided(self, found: Facts) -> None:
+        different = [
+            f"{name} {found.get(name)}, expected {self._provided[name]}"
+            for name in IDENTITY
+            if name in self._provided and self._provided[name] != found.get(name)
+        ]
+        if different:
+            raise UserError(
+                f"The library of {self.LABEL} is no longer the one that was provided: "
+                f"{'; '.join(different)}. Its environment was made anew since. What was measured "
+                f"with the old one must not be mixed with the new. Delete the .json files in "
+                f"resources/runtimes/{self.name()} and run again: it is provided, and its runs are "
+                "measured, anew; or put the old environment back."
+            )
 
     def stop(self) -> None:
         """End the worker; its log stays."""

@@ -4,10 +4,13 @@ Loaded by workers too: standard library only.
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from joules.core.inference import Settings, SettingsInForce
 from joules.runtimes import Request
 
+MILLISECOND = 1e-3
 # The last line of each kind is that of the loaded model; written at verbosity 4.
 IN_FORCE = {
     "context_length": r"llama_context: n_ctx += (\d+)",
@@ -35,6 +38,13 @@ def sampling(settings: Settings) -> Request:
         "ignore_eos": settings.ignore_eos,
         "stream": False,
     }
+
+
+def phases(timings: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the seconds of prefill and of decode that an answer's `timings` say."""
+    shown = (timings.get("prompt_ms"), timings.get("predicted_ms"))
+    prefill_s, decode_s = (None if each is None else float(each) * MILLISECOND for each in shown)
+    return prefill_s, decode_s
 
 
 def in_force(log: str) -> SettingsInForce:

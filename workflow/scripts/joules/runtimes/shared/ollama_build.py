@@ -21,12 +21,12 @@ from joules.core.errors import UserError
 from joules.core.files import read_json, sha256_of, write_json
 from joules.core.inference import Facts, Options
 from joules.core.places import REPOSITORY
+from joules.machine import pip_settings
 from joules.machine.download import Pin, download, forget
 from joules.machine.processor import cpu_model
 
 MODULE = "github.com/ollama/ollama"
-# Per version: the module's hash, as `go mod download -json` gives it and the checksum database
-# confirms, and the llama.cpp commit in the module's llama/build-info.cpp.
+# Per version: the module's hash, by the checksum database, and its llama.cpp commit.
 KNOWN = {
     "0.24.0": {
         "module_hash": "h1:CBZ0ffE+cxMWRWau5yD5vXHkiZHAeuxLk+3j55u0XxQ=",
@@ -134,8 +134,18 @@ def _tools(folder: Path, requirements: str, log: Path) -> Path:
         _run(command, log, "Making an environment for build tools", os.environ)
     command = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
     command += ["-r", str(REPOSITORY / "requirements" / requirements)]
-    _run(command, log, f"Installing requirements/{requirements}", os.environ)
+    _run(command, log, f"Installing requirements/{requirements}", _for_pip(programs))
     return programs
+
+
+def _for_pip(programs: Path) -> dict[str, str]:
+    try:
+        return pip_settings.environment_for(str(programs / "python"))
+    except pip_settings.Unreadable as error:
+        raise UserError(
+            f"pip cannot read its own settings: {error}. Expected files that it can read. Correct "
+            "the one that it names (`pip config debug` lists them all) and run again."
+        ) from error
 
 
 def go_binary(folder: Path, log: Path) -> str:
@@ -164,8 +174,8 @@ def _source(folder: Path, log: Path) -> Path:
     command = [str(programs / "python"), "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
     command += ["-r", str(requirements), "-d", str(folder / "source")]
-    environment = os.environ | {"PATH": f"{programs.absolute()}:{os.environ['PATH']}"}
-    _run(command, log, "Fetching llama-cpp-python's source", environment)
+    path = {"PATH": f"{programs.absolute()}:{os.environ['PATH']}"}
+    _run(command, log, "Fetching llama-cpp-python's source", _for_pip(programs) | path)
     return next((folder / "source").glob("*.tar.gz"))
 
 

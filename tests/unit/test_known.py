@@ -1,0 +1,92 @@
+"""Absence is never a pass: the rule, and every rule of validity that lacks data."""
+
+import msgspec
+import pytest
+from scripted import LIMITS
+
+from joules.core.inference import Completion
+from joules.core.known import Unknown, each_of, known, largest
+from joules.core.record import Settle
+from joules.measure import validity
+
+NOTHING_SEEN = validity.SeenOfMeters(validity.SeenOfCounters(), 1.0, 0.0, None, {}, None)
+UNTOLD = Completion(
+    text="x",
+    prompt_tokens=1,
+    generated_tokens=1,
+    prefill_s=None,
+    decode_s=1.0,
+    finish_reason="eos",
+    counts_known=False,
+)
+SETTLE = Settle(settled=True, prompts=4, cv=0.01, limit=0.02, prefill_tokens_per_s=None)
+
+
+def test_a_property_of_all_members_does_not_hold_for_none():
+    assert all([]), "Python's own does"
+    assert not each_of([], bool)
+    assert each_of([1, 2], bool)
+    assert not each_of([1, 0], bool)
+
+
+def test_what_is_not_known_has_a_reason_and_no_truth():
+    assert known(0, "not read") == 0
+    assert known(None, "not read") == Unknown("not read")
+    assert largest([], "no counter") == Unknown("no counter")
+    assert largest([1.0, 3.0], "no counter") == 3.0
+    with pytest.raises(TypeError, match="neither true nor false: not read"):
+        bool(Unknown("not read"))
+    with pytest.raises(ValueError, match="needs a reason"):
+        Unknown("")
+
+
+def test_a_check_without_a_number_is_not_made_and_says_why():
+    check = validity.at_most("cross_check", Unknown("no counter is read"), 0.01)
+    assert (check.limit, check.broken, check.not_checked) == (None, False, "no counter is read")
+    assert validity.at_most("cross_check", float("nan"), 0.01).broken, "no number is not a pass"
+    assert validity.nothing_of("counter_stuck", []).not_checked is None
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_every_rule_about_counters_says_why_it_was_not_checked_where_there_are_none(counted):
+    checks = {each.code: each for each in validity.counter_checks(NOTHING_SEEN, counted, LIMITS)}
+    made = {"sampling_gap", "window_not_bracketed", "second_reader_missing"}
+    assert {code for code, each in checks.items() if each.not_checked is None} == made
+    assert not any(each.broken for each in checks.values())
+    for code, each in checks.items():
+        assert (each.limit is None) == (code not in made)
+
+
+def test_a_range_that_is_missing_leaves_the_risk_of_a_wrap_unknown_and_is_named():
+    counters = validity.SeenOfCounters(counters=1, without_range=["cpu intel-rapl:0"])
+    seen = validity.SeenOfMeters(counters, 1.0, 0.0, 0.0, {"cpu": 0.0}, 0.0)
+    checks = {each.code: each for each in validity.counter_checks(seen, True, LIMITS)}
+    assert checks["wrap_risk"].not_checked == "the range of cpu intel-rapl:0 is not known"
+    assert checks["counter_range_unknown"].broken
+
+
+def test_a_second_reader_that_is_missing_makes_a_run_invalid():
+    counters = validity.SeenOfCounters(counters=1, alone=["cpu"])
+    seen = validity.SeenOfMeters(counters, 1.0, 0.0, 0.0, {}, 0.0)
+    judged = validity.judged(validity.counter_checks(seen, True, LIMITS), flag_only=False)
+    assert not judged.valid
+    assert [(rule.code, rule.seen) for rule in judged.codes] == [("second_reader_missing", ["cpu"])]
+
+
+def test_answers_that_tell_nothing_are_not_taken_for_answers_that_are_right():
+    checks = validity.answer_checks([UNTOLD], None, SETTLE, None, None, LIMITS)
+    unknown = {each.code for each in checks if each.not_checked}
+    assert unknown >= {"prompt_tokens_differ", "load_during_tasks", "prompt_cache_hit"}
+    assert unknown >= {"token_mismatch", "not_fixed_length"}
+    none = validity.answer_checks([], [], SETTLE, 256, None, LIMITS)
+    assert {each.code: each.not_checked for each in none}[
+        "not_fixed_length"
+    ] == "there is no answer"
+    again = validity.mismatch([UNTOLD], [1], None)
+    assert again == Unknown("the runtime gives no token counts"), "not 0 of 1"
+
+
+def test_the_reason_is_in_the_record_and_a_rule_without_limit_has_one():
+    judged = validity.judged(validity.counter_checks(NOTHING_SEEN, True, LIMITS), flag_only=False)
+    stored = msgspec.to_builtins(judged)["checks"]
+    assert all((each["limit"] is None) == bool(each["not_checked"]) for each in stored)

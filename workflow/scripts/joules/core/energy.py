@@ -1,0 +1,48 @@
+"""Joule per component, as all that is stored has it."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta
+
+from joules.core.values import EnergyChoice, Stored
+
+
+class Energy(Stored, frozen=True):
+    """Joule per component; a component that the machine does not have is null."""
+
+    cpu: Annotated[
+        float | None,
+        Meta(description="Processor packages, by the instrument named in `instrument`."),
+    ]
+    gpu: Annotated[float | None, Meta(description="All GPUs together.")]
+    dram: Annotated[
+        float | None,
+        Meta(description="Memory, by the own counter reader; never a constant power."),
+    ]
+
+    def headline_j(self, counted: EnergyChoice = "processor") -> float:
+        """Return CPU plus GPU energy in joule, or that of the GPU alone where only it is counted.
+
+        DRAM has a column of its own.
+        """
+        return (self.gpu or 0.0) + (0.0 if counted == "gpu" else self.cpu or 0.0)
+
+    def less(self, other: "Energy") -> "Energy":
+        """Return this energy less another; None where one of them is not known."""
+
+        def left(mine: float | None, theirs: float | None) -> float | None:
+            return None if mine is None or theirs is None else mine - theirs
+
+        return Energy(
+            left(self.cpu, other.cpu), left(self.gpu, other.gpu), left(self.dram, other.dram)
+        )
+
+    @classmethod
+    def total(cls, parts: Sequence["Energy"]) -> "Energy":
+        """Return the sum; None for a component that one of the parts does not know."""
+        columns = zip(*((each.cpu, each.gpu, each.dram) for each in parts), strict=True)
+        sums = [
+            None if None in column else sum(each or 0.0 for each in column) for column in columns
+        ]
+        return cls(*sums) if sums else cls(None, None, None)
