@@ -32,6 +32,12 @@ MEASURING = textwrap.dedent(
 )
 
 
+def as_from_a_terminal() -> None:
+    """Let a terminal's signals act, also where the tests were started to ignore them."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Chain:
     """Processes, each the child of the one before; the last one measures.
 
@@ -53,6 +59,7 @@ class Chain:
             text=True,
             env=ENVIRONMENT | variables,
             start_new_session=True,
+            preexec_fn=as_from_a_terminal,
         )
         assert self.process.stdout is not None
         self.pids = [int(self.process.stdout.readline()) for _ in lines]
