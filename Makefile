@@ -15,9 +15,12 @@ export PYTHONUTF8 := 1
 # What of the user's surroundings reaches a program before ours does (joules/machine/surroundings.py).
 unexport PYTHONPATH PYTHONHOME PYTHONWARNINGS PYTHONOPTIMIZE PYTHONSTARTUP PYTHONINSPECT PYTHONDEVMODE
 unexport BASH_ENV CDPATH MPLBACKEND MATPLOTLIBRC SNAKEMAKE_PROFILE
-# Snakemake's caches lie in the clone, so that no home is needed.
-kept = XDG_CACHE_HOME="$(CURDIR)/.snakemake/cache"
-in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv" $(kept)
+# Where the user has no folder for caches, they lie in the clone. Else all clones share Go's and pip's.
+caches = "$${XDG_CACHE_HOME:-$$HOME/.cache}"
+ifeq ($(shell mkdir -p $(caches) 2>/dev/null && test -w $(caches) && echo writable),)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
+in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 install = bash requirements/install.sh
 # A value must stand behind `make`: shells hold some of these names for other things (NAME on WSL).
 given = $(if $(findstring environment,$(origin $(1))),$(error $(1) is set in the environment ($($(1))); expected behind make: make $@ $(1)=..., or unset $(1)),$($(1)))
@@ -77,7 +80,7 @@ review:
 	  echo "error: no campaign '$(call given,CAMPAIGN)'; expected CAMPAIGN=NAME, one of:" $$(ls data/measurements 2>/dev/null) >&2; exit 2; }
 	@$(install) review
 	@$(tool) joules.commands.verify_campaign "data/measurements/$(call given,CAMPAIGN)"
-	$(kept) .venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(call given,CAMPAIGN)}' -- article figures
+	.venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(call given,CAMPAIGN)}' -- article figures
 
 import:
 	@$(install) review
