@@ -39,7 +39,7 @@ def dry(tree: Tree, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"],
         cwd=tree.folder,
-        env=os.environ | variables,
+        env={k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"} | variables,
         capture_output=True,
         text=True,
     )
