@@ -108,9 +108,8 @@ def preflight(windows: Windows, limits: Limits, report: Report) -> Preflight:
 def settle(runtime: Runtime, prompts: Prompts, rule: SettleRule, max_tokens: int) -> Settle:
     """Answer prompts outside the measured set for the time of the rule, the same for all runtimes.
 
-    An answer has at most `max_tokens` tokens, and few at that. It ends with the answer in which the
-    time is up, and says whether decode time per token was
-    steady then.
+    An answer has at most `max_tokens` tokens, and few at that. Settling ends with the answer in
+    which the time is up; what is returned says whether decode time per token was steady then.
     """
     most = min(SETTLE_TOKENS, max_tokens)
     times: list[float] = []
