@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from joules.core.errors import UserError
@@ -338,6 +338,7 @@ TEXTS = st.one_of(st.lists(PIECES, max_size=60).map("".join), st.text(max_size=3
 
 
 @settings(max_examples=400, deadline=None)
+@example(text="if x:\n    return x + y\n", style="chat")
 @given(text=TEXTS, style=st.sampled_from(["base", "chat"]))
 def test_any_text_gives_a_program_or_none_and_always_the_same(text, style):
     prompt = ADD.prompt if style == "base" else PLAIN_PROMPT

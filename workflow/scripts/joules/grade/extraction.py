@@ -95,7 +95,9 @@ class _Parser:
 
 def _parse(source: str) -> ast.Module | None:
     try:
-        return ast.parse(source)
+        tree = ast.parse(source)
+        compile(tree, "answer", "exec", dont_inherit=True)  # finds a `return` outside a function
+        return tree
     except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):
         return None
 
