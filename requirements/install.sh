@@ -226,19 +226,28 @@ key_of() { # $1: folder of the environment, then the requirement files
   { pwd; version_of "$python"; cat "${@:2}"; } | hash_of "$python"
 }
 
+# Read as its Python starts, before Snakemake is: joules/machine/caches.py.
+place_caches() { # $1: folder of the environment
+  local packages
+  for packages in "$1"/lib/python3*/site-packages; do
+    cmp -s requirements/caches.pth "$packages/caches.pth" || cp requirements/caches.pth "$packages/"
+  done
+}
+
 stamped() { # $1: stamp file, $2: what, $3: key
   grep -qxF "$2 $3" "$1" 2>/dev/null
 }
 
 install_main() {
   local python key wheels
-  if key=$(key_of .venv requirements/main.txt) && stamped .venv/stamp main "$key-$(wheel_key .venv/bin/python)"; then return; fi
+  if key=$(key_of .venv requirements/main.txt) && stamped .venv/stamp main "$key-$(wheel_key .venv/bin/python)"; then place_caches .venv; return; fi
   prerequisites compiler
   python=$(find_python)
   fresh .venv "$python" requirements/main.txt
   wheels=.wheels/$(wheel_key .venv/bin/python)
   [ -d "$wheels" ] || build_wheel "$wheels" "$python"
   wheel_into .venv "$wheels"
+  place_caches .venv
   printf 'main %s\n' "$(key_of .venv requirements/main.txt)-$(wheel_key .venv/bin/python)" >.venv/stamp.part
   mv .venv/stamp.part .venv/stamp
 }
@@ -271,9 +280,10 @@ install_quick() {
 
 install_review() {
   local key
-  if key=$(key_of .venv-review requirements/analysis.txt) && stamped .venv-review/stamp review "$key"; then return; fi
+  if key=$(key_of .venv-review requirements/analysis.txt) && stamped .venv-review/stamp review "$key"; then place_caches .venv-review; return; fi
   prerequisites none
   fresh .venv-review "$(find_python)" requirements/analysis.txt
+  place_caches .venv-review
   printf 'review %s\n' "$(key_of .venv-review requirements/analysis.txt)" >.venv-review/stamp
 }
 

@@ -8,7 +8,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from bench_overhead import Pass, Trial, lines_of, ratio_interval, speed_ratios, tracker_share
+from bench_overhead import (
+    Pass,
+    Trial,
+    is_enough,
+    lines_of,
+    ratio_interval,
+    speed_ratios,
+    tracker_share,
+)
 from ghost import Shape, write_endless, write_ghost
 from real_runtimes import MODELS
 
@@ -46,6 +54,16 @@ def test_passes_of_different_lengths_are_not_compared():
     one = trial(1.0, 1.0)
     with pytest.raises(AssertionError):
         speed_ratios([one._replace(bare=one.bare._replace(tokens=99))], False)
+
+
+def test_pairs_are_added_until_the_lower_end_of_the_interval_is_high_enough():
+    alike = [trial(1.0, 1.0)] * 3
+    assert not is_enough([], 2, 9) and not is_enough(alike[:1], 1, 9), "one pair has no interval"
+    assert not is_enough(alike, 4, 9) and is_enough(alike, 3, 9)
+    slow = [trial(1.0, 1.05)] * 8
+    assert not is_enough(slow, 3, 9) and is_enough([*slow, slow[0]], 3, 9), "it ends"
+    # Ratios 1/1.00 and 1/1.02: mean -0.0099, t(0.975, 1) = 12.7 times 0.0099: from 0.873 on.
+    assert not is_enough([trial(1.0, 1.0), trial(1.0, 1.02)], 2, 9)
 
 
 def test_the_trackers_share_is_what_the_passes_without_them_do_not_use():

@@ -204,6 +204,56 @@ def test_where_only_the_gpu_is_counted_its_energy_alone_may_be_the_headline(gpu_
     assert alone.facts().headline == "gpu"
 
 
+def test_a_headline_is_refused_where_codecarbon_reads_no_processor(gpu_card, tmp_path, monkeypatch):
+    real = instrument.make_tracker
+
+    def without_processor(*arguments):
+        tracker = real(*arguments)
+        tracker._hardware = [each for each in tracker._hardware if type(each).__name__ == "GPU"]
+        return tracker
+
+    monkeypatch.setattr(instrument, "make_tracker", without_processor)
+    with reader.OwnReader([nvml.Meter()], 60, 1e6) as meter:
+        with pytest.raises(UserError, match=r"no energy of the processor here.*`energy: gpu`"):
+            instrument.Instrument("NLD", tmp_path, meter)
+        alone = instrument.Instrument("NLD", tmp_path, meter, "gpu")
+        with alone.window("tasks") as window, alone.tasks() as lap:
+            gpu_card.millijoules += 30_000
+            task = lap()
+    assert window.energy_j.cpu is None and task.energy_j.cpu is None, "absent, and not 0 J"
+    assert alone.headline_j(window.energy_j) == pytest.approx(30, rel=2e-6)
+
+
+def test_both_readers_have_the_same_ends_of_a_window_however_long_its_tracker_takes(
+    gpu_card, tmp_path, monkeypatch
+):
+    """What passes while a tracker starts its threads is in both, what its ends take in neither."""
+    real = instrument.make_tracker
+
+    def slow(*arguments):
+        tracker = real(*arguments)
+        begin = tracker._scheduler.start
+
+        def start():
+            gpu_card.millijoules += 7_000
+            begin()
+
+        tracker._scheduler.start = start
+        return tracker
+
+    def at_ends():
+        gpu_card.millijoules += 500
+
+    with reader.OwnReader([nvml.Meter()], 60, 1e6) as meter:
+        measured = instrument.Instrument("NLD", tmp_path, meter, "gpu")
+        monkeypatch.setattr(instrument, "make_tracker", slow)
+        with measured.window("tasks", at_ends) as window:
+            gpu_card.millijoules += 10_000
+    assert window.energy_j.gpu == pytest.approx(17, rel=2e-6)
+    assert window.energy_own_j.gpu == pytest.approx(17)
+    assert run_entries.differences(window)["gpu"] == pytest.approx(0, abs=1e-5)
+
+
 def test_gpu_energy_as_the_headline_is_refused_without_a_gpu(tmp_path):
     if nvml.Meter().cards:
         pytest.skip("this machine has a GPU")

@@ -6,7 +6,6 @@ that be done; what no machine at hand lacks is a library's call that raises what
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from ordinary_user import PACKAGES, WITHOUT_ENTRY, is_possible, readable_python
 from small_study import CHECKOUT
 
 from joules.core.places import SCRIPTS
@@ -150,13 +150,6 @@ def observed(prefix: list[str], script: str = "", **variables: str) -> dict[str,
     return result
 
 
-def is_possible(*command: str) -> bool:
-    try:
-        return subprocess.run(command, capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
 own_mounts = pytest.mark.skipif(
     not is_possible("unshare", "-m", "mount", "-t", "tmpfs", "none", "/sys/class"),
     reason="file systems cannot be laid over /sys here (needs root)",
@@ -217,29 +210,8 @@ def test_a_real_quota_of_half_a_core_leaves_one(tmp_path: Path) -> None:
     assert (facts["cgroup_quota_cores"], facts["usable_cores"]) == (0.5, 1)
 
 
-WITHOUT_ENTRY = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
-PACKAGES = Path(psutil.__file__).parents[1]
-
-
-def readable_python() -> str | None:
-    """Return a Python like this one that a user without rights can start; None without one."""
-    name = f"python3.{sys.version_info.minor}"
-    for python in (
-        sys.executable,
-        *(shutil.which(name, path=p) for p in ("/usr/bin", "/usr/local/bin")),
-    ):
-        # its own child, too: the first program may have kept root's rights to pass through folders
-        code = "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
-        code += f"; open({str(CHECKOUT / 'Snakefile')!r}); open({psutil.__file__!r})"
-        if python and is_possible(*WITHOUT_ENTRY, python, "-c", code):
-            return python
-    return None
-
-
 def test_a_user_without_entry_and_home_can_examine_the_machine() -> None:
     python = readable_python()
-    if python is None:
-        pytest.skip("this test cannot become a user without an entry who reads the checkout")
     done = subprocess.run(
         [*WITHOUT_ENTRY, python, "-P", "-m", "joules.commands.doctor"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": f"workflow/scripts:{PACKAGES}"},
@@ -255,8 +227,6 @@ def test_a_user_without_entry_and_home_can_examine_the_machine() -> None:
 def test_code_carbon_starts_for_a_user_without_entry_and_home() -> None:
     """It asks for the home as soon as a tracker is made, and pathlib raises there."""
     python = readable_python()
-    if python is None:
-        pytest.skip("this test cannot become a user without an entry who reads the checkout")
     code = "import sys; from pathlib import Path; from joules.machine import surroundings\n"
     code += "if sys.argv[2] == 'settled': surroundings.settle(Path(sys.argv[1]))\n"
     code += "from joules.measure import instrument\n"
@@ -273,3 +243,48 @@ def test_code_carbon_starts_for_a_user_without_entry_and_home() -> None:
         ends[how] = (done.returncode, done.stdout, done.stderr.strip().splitlines()[-1:])
     assert ends["settled"][:2] == (0, "made\n"), ends
     assert ends["as it is"][0] != 0, "nothing had to be settled: this test shows nothing"
+
+
+@own_mounts
+def test_a_home_that_is_mounted_read_only_is_harmless(tmp_path: Path) -> None:
+    script = f"mount -t tmpfs -o ro none {tmp_path}"
+    assert observed(["unshare", "-m"], script, HOME=str(tmp_path))["facts"]["cpu"]
+    code = "import os, sys; from pathlib import Path; from joules.machine import surroundings\n"
+    code += "os.environ.pop('XDG_CACHE_HOME', None)  # this Python's start may have settled it\n"
+    code += "surroundings.settle(Path(sys.argv[1])); from matplotlib import pyplot\n"
+    code += "from joules.measure import instrument\n"
+    code += "instrument.make_tracker('test', 'NLD', Path('/tmp'))\n"
+    code += "print(os.environ['XDG_CACHE_HOME'], os.environ['MPLCONFIGDIR'])"
+    kept = tmp_path.parent / "clone"
+    kept.mkdir()
+    laid_over = ["unshare", "-m", "sh", "-ec", f'{script}; exec "$@"', "sh"]
+    done = subprocess.run(
+        [*laid_over, sys.executable, "-P", "-c", code, str(kept)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SCRIPTS), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{kept}/.snakemake/cache {kept}/.snakemake/matplotlib\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("out", ["/proc/nobody/verdicts.jsonl", "/proc/nobody"])
+def test_verdicts_that_cannot_be_written_are_refused_by_make_before_the_work(
+    out: str, tmp_path: Path
+) -> None:
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text('{"task_id": "HumanEval/0", "completion": "    return True\\n"}\n')
+    done = subprocess.run(
+        # the environment at hand, in place of one that make would fetch
+        ["make", "grade", f"SAMPLES={samples}", f"OUT={out}", "install=true"]
+        + [f"tool=PYTHONPATH=workflow/scripts {sys.executable} -P -m"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert len(said) == 1, done.stderr
+    assert said[0].startswith(f"error: {out} cannot be written")
+    assert said[0].endswith("Nothing was graded.")
+    assert "pass@" not in done.stdout

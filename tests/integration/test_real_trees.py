@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import yaml
+from ordinary_user import PACKAGES, WITHOUT_ENTRY, readable_python
 from real_trees import (
     CHECKOUT,
     DIFFERENCE,
@@ -78,6 +79,26 @@ def test_a_processor_that_is_not_counted_whole_is_not_measured_and_says_why(
     assert words in seen["reason"]
     assert seen["components"]["cpu"]["source"] == "cpu_load", "nothing else stands for it"
     assert seen["windows"][0]["own_cpu_j"] is None
+
+
+def test_an_ordinary_user_is_told_the_command_that_helps_and_it_helps():
+    """Another real user id than the files' owner: as on every machine that was just started."""
+    doctor = [*WITHOUT_ENTRY, "env", f"PYTHONPATH=workflow/scripts:{PACKAGES}", readable_python()]
+    doctor += ["-P", "-m", "joules.commands.doctor"]
+    script = """
+    "$@" >$scratch/first
+    remedy=$(sed -n 's/.*before the study: sudo //p' $scratch/first)
+    eval "$remedy"
+    "$@" >$scratch/second
+    grep '^[a-z]* *energy tier' $scratch/first $scratch/second
+    """
+    done = on_machine("intel-server-2", "hz=100", "bash", "-ec", script, "bash", *doctor)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = done.stdout.splitlines()
+    assert "intel-rapl:0/energy_uj has mode 0400 and owner 0" in first
+    assert "estimated" in first
+    assert first.endswith("sudo chmod a+r /sys/class/powercap/*/energy_uj")
+    assert second.endswith("ok     energy tier        measured. CPU energy comes from counters.")
 
 
 def test_one_package_of_two_that_cannot_be_read_makes_the_whole_processor_a_model(tmp_path):

@@ -1,5 +1,7 @@
 """Absence is never a pass: the rule, and every rule of validity that lacks data."""
 
+import dataclasses
+
 import msgspec
 import pytest
 from scripted import LIMITS
@@ -74,16 +76,55 @@ def test_a_second_reader_that_is_missing_makes_a_run_invalid():
 
 
 def test_answers_that_tell_nothing_are_not_taken_for_answers_that_are_right():
-    checks = validity.answer_checks([UNTOLD], None, SETTLE, None, None, LIMITS)
+    checks = validity.answer_checks([UNTOLD], None, SETTLE, {}, None, None, LIMITS)
     unknown = {each.code for each in checks if each.not_checked}
     assert unknown >= {"prompt_tokens_differ", "load_during_tasks", "prompt_cache_hit"}
+    assert "settings_not_in_force" in unknown, "no setting is shown, so none was compared"
     assert unknown >= {"token_mismatch", "not_fixed_length"}
-    none = validity.answer_checks([], [], SETTLE, 256, None, LIMITS)
+    none = validity.answer_checks([], [], SETTLE, {}, 256, None, LIMITS)
     assert {each.code: each.not_checked for each in none}[
         "not_fixed_length"
     ] == "there is no answer"
     again = validity.mismatch([UNTOLD], [1], None)
     assert again == Unknown("the runtime gives no token counts"), "not 0 of 1"
+
+
+def read_in(prompt_tokens, prefill_s):
+    return dataclasses.replace(UNTOLD, prompt_tokens=prompt_tokens, prefill_s=prefill_s)
+
+
+def settled_at(tokens_per_s):
+    return msgspec.structs.replace(SETTLE, prefill_tokens_per_s=tokens_per_s)
+
+
+def test_prompts_that_are_read_in_no_time_tell_no_rate_before_the_tasks():
+    """On a loaded machine one of them takes 12 ms: that is no rate of reading."""
+    loaded = [read_in(40, 0.002), read_in(50, 0.012), read_in(40, 0.003)]
+    assert validity.prefill_tokens_per_s(loaded) is None
+    seen = validity.cache_ratio([read_in(150, 0.004)], settled_at(None))
+    assert seen == Unknown("the settle prompts were read too fast for the clock")
+    # A short prompt is no obstacle where a longer one was read faster.
+    assert validity.prefill_tokens_per_s([read_in(2, 0.009), read_in(60, 0.1)]) == 600
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "prefill_s", "ratio"),
+    [
+        (200, 0.2, 1.0),  # as fast as before
+        (200, 0.02, 10.0),  # most of it was not read
+        (200, 0.0, 20.0),  # at least: 200 tokens in at most 10 ms
+        (20, 0.001, 2.0),  # at least: 20 tokens in at most 10 ms
+    ],
+)
+def test_a_prompt_counts_as_read_no_faster_than_the_clock_can_tell(prompt_tokens, prefill_s, ratio):
+    slow, seen = read_in(10, 0.05), read_in(prompt_tokens, prefill_s)
+    assert validity.cache_ratio([slow, seen], settled_at(1000.0)) == pytest.approx(ratio)
+
+
+def test_settings_that_a_runtime_shows_were_compared_before_its_tasks():
+    checks = validity.answer_checks([UNTOLD], None, SETTLE, {"seed": 1}, None, None, LIMITS)
+    shown = {each.code: each for each in checks}["settings_not_in_force"]
+    assert (shown.seen, shown.limit, shown.not_checked) == ([], [], None)
 
 
 def test_the_reason_is_in_the_record_and_a_rule_without_limit_has_one():

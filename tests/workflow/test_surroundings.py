@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,11 @@ def child(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def dry(tree: Tree, **variables: str) -> subprocess.CompletedProcess[str]:
+def dry(
+    tree: Tree, python: str = sys.executable, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"],
+        [python, "-m", "snakemake", "--dry-run", "--cores", "1"],
         cwd=tree.folder,
         env={k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"} | variables,
         capture_output=True,
@@ -205,6 +208,21 @@ def test_make_starts_no_script_by_a_run_bit_that_an_archive_may_lose() -> None:
     assert not re.search(r"(?<!bash )requirements/install\.sh", text)
 
 
+def own_environment(tree: Tree, settling: str | None) -> str:
+    """Make an environment in a tree with all packages at hand; return its Python.
+
+    `settling`: a file of requirements/ to put into it, as install.sh does.
+    """
+    folder = tree.folder / f".venv-{'settled' if settling else 'plain'}"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    places = [each for each in sys.path if each.endswith("-packages")]
+    (packages / "others.pth").write_text("".join(f"{each}\n" for each in places))
+    if settling:
+        shutil.copy(tree.folder / "requirements" / settling, packages)
+    return str(folder / "bin/python")
+
+
 def cache_under_make(folder: Path, **variables: str) -> str:
     """Return XDG_CACHE_HOME as make hands it to the commands of a target."""
     shown = folder / "show.mk"
@@ -217,11 +235,22 @@ def cache_under_make(folder: Path, **variables: str) -> str:
 
 def test_no_home_is_needed_for_the_caches_of_snakemake(clone: Tree, tmp_path: Path) -> None:
     """Below /proc nobody can make a folder, root neither."""
-    assert dry(clone, HOME="/proc/nobody").returncode != 0
     assert cache_under_make(tmp_path, HOME="/proc/nobody") == f"{CHECKOUT}/.snakemake/cache"
-    kept = str(clone.folder / ".snakemake/cache")
-    done = dry(clone, HOME="/proc/nobody", XDG_CACHE_HOME=kept)
-    assert done.returncode == 0, done.stdout + done.stderr
+    tree = clone.copy(tmp_path / "tree")
+    plain, settled = (own_environment(tree, name) for name in (None, "caches.pth"))
+    for home in ("/proc/nobody", "/proc/sys"):
+        failed = dry(tree, plain, HOME=home)
+        assert failed.returncode != 0, "nothing had to be settled: this test shows nothing"
+        done = dry(tree, settled, HOME=home)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tree.folder / ".snakemake/cache/snakemake").is_dir()
+
+
+def test_the_environment_of_this_checkout_settles_caches_before_snakemake_starts() -> None:
+    if Path(sys.prefix) != CHECKOUT / ".venv":
+        pytest.skip("these tests run in another environment than install.sh makes")
+    placed = Path(sysconfig.get_path("purelib")) / "caches.pth"
+    assert placed.read_bytes() == (CHECKOUT / "requirements/caches.pth").read_bytes()
 
 
 def test_clones_share_the_caches_of_a_home_that_can_be_written(tmp_path: Path) -> None:
@@ -234,6 +263,7 @@ def test_clones_share_the_caches_of_a_home_that_can_be_written(tmp_path: Path) -
 def test_caches_go_to_the_clone_where_the_home_cannot_be_written(tmp_path: Path) -> None:
     code = (
         "import os; from pathlib import Path; from joules.machine import surroundings\n"
+        "os.environ.pop('XDG_CACHE_HOME', None)  # this Python's own start may have settled it\n"
         "surroundings.settle(Path('/clone'))\n"
         "print(os.environ.get('XDG_CACHE_HOME'), os.environ['MPLCONFIGDIR'])"
     )

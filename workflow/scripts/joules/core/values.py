@@ -20,3 +20,8 @@ class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
     Python's garbage collector need not look at it: it is a tree and holds no reference to itself.
     """
+
+
+# Codes of rules that are stated of a run, but are no ground to repeat it or to distrust it. A
+# counter of unknown range is wrong only when it starts again, and then it counts as reset.
+STATED_ONLY = ("not_settled", "counter_range_unknown")

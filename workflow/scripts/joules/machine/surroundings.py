@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from joules.core.errors import UserError
+from joules.machine import caches
 from joules.machine.asking import known
 
 # What a shell pattern says of the names, and who would read them.
@@ -72,8 +73,7 @@ def settle(root: Path) -> None:
     os.environ["MPLBACKEND"] = "agg"  # for files; a notebook's exists in the notebook alone
     if known(Path.home) is None:  # no HOME, and no entry of this user: pathlib raises
         os.environ["HOME"] = str(kept / "home")
-    if not _is_writable(caches()):
-        os.environ["XDG_CACHE_HOME"] = str(kept / "cache")
+    caches.settle(str(root.absolute()))
 
 
 def refuse() -> None:
@@ -85,11 +85,6 @@ def refuse() -> None:
             f"this study's configuration and in profiles/default. Unset it and run again: "
             f"unset {name}"
         )
-
-
-def caches() -> Path:
-    """Return the folder that programs keep their caches in, by the XDG specification."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
 
 
 def homes_file(name: str) -> list[Path]:
@@ -142,12 +137,3 @@ def hidden_from_clients(*own: str) -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
-
-
-def _is_writable(folder: Path) -> bool:
-    """Return whether files can be made in a folder; make it, as its first user would."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)

@@ -150,7 +150,7 @@ def energy_of(data: Any, parts: Components, dram_j: float | None) -> Energy:
     Those of the memory are from the own counters.
     """
     return Energy(
-        cpu=joule_from_kwh(data.cpu_energy),
+        cpu=None if parts["cpu"].source == "none" else joule_from_kwh(data.cpu_energy),
         gpu=None if parts["gpu"].source == "none" else joule_from_kwh(data.gpu_energy),
         dram=dram_j,
     )
@@ -304,16 +304,17 @@ class Instrument:
     ) -> Iterator[MeasuredWindow]:
         """Measure one window by a tracker object of its own.
 
-        `at_ends` is called as near as can be to the tracker's first reading and to its last, whose
-        energy lies between the two calls. A stopped CodeCarbon tracker cannot be started again: it
-        fails silently and returns the old number.
+        `at_ends` is called, and the own counters are read, as near as can be to the tracker's first
+        reading and to its last, whose energy lies between. A stopped CodeCarbon tracker cannot be
+        started again: it fails silently and returns the old number.
         """
         window = MeasuredWindow(name)
         tracker = self._tracker(name)
         self._keep_readings(tracker, window)
         at_ends()
-        tracker.start()
+        # Here and not after start(), which reads at its beginning and then takes milliseconds.
         own_before = self.meter.total_j()
+        tracker.start()
         began = tracker._start_time  # when the first reading was taken, by perf_counter
         early_s = math.inf if began is None else time.perf_counter() - began
         window.start_monotonic_s = time.monotonic()
@@ -322,10 +323,10 @@ class Instrument:
             yield window
         finally:
             window.duration_s = time.monotonic() - window.start_monotonic_s
-            own_after = self.meter.total_j()
             # stop() of 3.3.2 takes no reading when the last is younger than 50 ms: up to 50 ms of
             # energy would be lost.
             tracker._measure_power_and_energy()
+            own_after = self.meter.total_j()
             at_ends()
             taken = list(window.readings)
             late_s = abs(taken[-1].moment_s - window.end_s) if taken else window.duration_s
@@ -360,9 +361,12 @@ class Instrument:
             tracker._measure_power_and_energy()
             last = whole.readings[-1]
             self.tasks_late_s = max(self.tasks_late_s, last.moment_s - asked_s)
-            gpu_j = None if self.components["gpu"].source == "none" else last.gpu_j - before.gpu_j
-            dram_j = _difference(before.dram_j, last.dram_j)
-            energy_j = Energy(cpu=last.cpu_j - before.cpu_j, gpu=gpu_j, dram=dram_j)
+            none = {name for name, part in self.components.items() if part.source == "none"}
+            energy_j = Energy(
+                cpu=None if "cpu" in none else last.cpu_j - before.cpu_j,
+                gpu=None if "gpu" in none else last.gpu_j - before.gpu_j,
+                dram=_difference(before.dram_j, last.dram_j),
+            )
             return Lap(last.moment_s - before.moment_s, energy_j)
 
         try:

@@ -133,7 +133,9 @@ def settle(runtime: Runtime, prompts: Prompts, rule: SettleRule, max_tokens: int
                     prompts=len(times),
                     cv=spread,
                     limit=rule.limit,
-                    prefill_tokens_per_s=validity.prefill_tokens_per_s(answers),
+                    prefill_tokens_per_s=validity.prefill_tokens_per_s(
+                        answers[: len(prompts.settle)]  # read again, they may be known already
+                    ),
                 )
 
 
@@ -291,7 +293,7 @@ def run_once(
     checks = [
         *validity.machine_checks(before, after, seen, limits),
         *validity.counter_checks(metered, instrument.tier != "estimated", limits),
-        *validity.answer_checks(completions, again, settled, exactly, reloaded, limits),
+        *validity.answer_checks(completions, again, settled, in_force, exactly, reloaded, limits),
     ]
     return MeasuredRun(
         runtime_facts=facts,

@@ -64,6 +64,9 @@ def assess(tracker: Any, reader: OwnReader, sampling_interval_s: float) -> Asses
     hardware = {type(each).__name__: each for each in tracker._hardware}
     if "CPU" in hardware:
         _assess_processor(hardware["CPU"], reader, sampling_interval_s, assessed)
+    elif chip := _chip_of(tracker):
+        found["cpu"] = Component(chip, tier="estimated", sampling_interval_s=sampling_interval_s)
+        assessed.reasons["cpu"] = f"CPU energy is what {chip} tells; no counter here is read twice."
     _assess_cards(hardware.get("GPU"), reader, sampling_interval_s, assessed)
     for part in ("dram", "psys"):
         files = [each.source for each in reader.channels if each.component == part]
@@ -76,6 +79,12 @@ def assess(tracker: Any, reader: OwnReader, sampling_interval_s: float) -> Asses
                 sampling_interval_s=reader.interval_s,
             )
     return assessed
+
+
+def _chip_of(tracker: Any) -> str | None:
+    """Return CodeCarbon's name for a processor that tells its own power; None without one."""
+    chips = [each for each in tracker._hardware if getattr(each, "chip_part", None) == "CPU"]
+    return type(chips[0]).__name__ if chips else None
 
 
 def _assess_processor(
@@ -217,7 +226,13 @@ def require_tier(tier: Tier, reason: str, wanted: Tier) -> None:
 
 
 def require_headline(energy: EnergyChoice, components: Components) -> None:
-    """Raise UserError where the headline is GPU energy and no GPU's energy is read."""
+    """Raise UserError where no energy is read of the component that makes the headline."""
+    if energy == "processor" and components["cpu"].source in NOTHING:
+        raise UserError(
+            "CodeCarbon reads no energy of the processor here, and the study's headline is that of "
+            "processor and GPU. Expected a processor that it reads or models. Measure on another "
+            "machine, or take `energy: gpu` where a GPU computes."
+        )
     if energy == "gpu" and components["gpu"].source in (*NOTHING, "unread"):
         raise UserError(
             "The study counts GPU energy alone (`energy: gpu`), and no GPU is seen here whose "

@@ -10,22 +10,20 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from joules.core.conditions import Limits
-from joules.core.inference import Completion
+from joules.core.inference import Completion, SettingsInForce
 from joules.core.known import Known, Unknown, each_of, known, largest
 from joules.core.machine_facts import MachineState
 from joules.core.record import BrokenRule, CheckedRule, RuleValue, Settle, Validity
+from joules.core.values import STATED_ONLY
 from joules.meters.reader import Power
 
 T = TypeVar("T")
 
-# Stated, but no ground to repeat a run. A counter of unknown range is wrong only when it starts
-# again, and then it counts as reset.
-FLAGS = ("not_settled", "counter_range_unknown")
 # A card's counter against its own limit, and against its sampled power. One sample a second misses
 # much of a load that comes and goes: only a counter in other units or of another card shows.
 MOST_OF_LIMIT, MOST_OF_SAMPLED = 1.2, 2.0
 NO_COUNTERS = "no energy counter is read"
-SHORTEST_PREFILL_S = 0.01  # below, the clock and the server's answer decide, not the cache
+SHORTEST_PREFILL_S = 0.01  # below, the clock and the server's answer decide, not the prompt
 HOT = {"hardware slowdown", "software thermal slowdown", "hardware thermal slowdown"}
 WATCHED = (  # settings of the machine that must be the same before and after a run
     *("governors", "energy_preferences", "turbo_off", "boost", "smt", "power_plugged"),
@@ -122,7 +120,7 @@ def nothing_of(code: str, seen: Known[Sequence[str]]) -> Check:
 def judged(checks: Sequence[Check], flag_only: bool) -> Validity:
     """Return the record's `validity`: the rules that broke, and all that were checked."""
     broken = [
-        BrokenRule(each.code, each.seen, each.limit, each.code not in FLAGS and not flag_only)
+        BrokenRule(each.code, each.seen, each.limit, each.code not in STATED_ONLY and not flag_only)
         for each in checks
         if each.broken
     ]
@@ -245,24 +243,28 @@ def answer_checks(
     answers: Sequence[Completion],
     again: Sequence[int] | None,
     settle: Settle,
+    in_force: SettingsInForce,
     exactly: int | None,
     reloaded: bool | None,
     limits: Limits,
 ) -> list[Check]:
     """Return the checks of what the runtime did.
 
-    `again` are the tokens of each text when read again. `exactly`: every answer must have so many
-    tokens (kind `fixed`). `reloaded`: whether another process holds the weights than before the
-    tasks; None where that is not known. Another prompt count or setting than asked for ends a run
-    before it comes here.
+    `in_force` are the settings that it shows. `again` are the tokens of each text when read again.
+    `exactly`: every answer must have so many tokens (kind `fixed`). `reloaded`: whether another
+    process holds the weights than before the tasks; None where that is not known. Another prompt
+    count or setting than asked for ends a run before it comes here.
     """
     told = [each.counts_known for each in answers]
     miscounted: Known[float] = 0
     if not each_of(told, bool):
         miscounted = Unknown("the runtime does not count the tokens of every prompt")
+    different: Known[Sequence[str]] = ()
+    if not in_force:
+        different = Unknown("the runtime shows none of its settings")
     return [
         at_most("prompt_tokens_differ", miscounted, 0),
-        Check("settings_not_in_force", [], []),
+        nothing_of("settings_not_in_force", different),
         at_most(
             "load_during_tasks",
             known(
@@ -302,27 +304,37 @@ def off_length(answers: Sequence[Completion], exactly: int | None) -> Known[floa
     return sum(each.generated_tokens != exactly for each in answers)
 
 
+def _least_rate(answer: Completion) -> float | None:
+    """Return the tokens per second that a prompt was read at, or at least so many.
+
+    One that was read faster than can be told counts as read in that time. None where it is not
+    told.
+    """
+    if answer.prefill_s is None:
+        return None
+    return answer.prompt_tokens / max(answer.prefill_s, SHORTEST_PREFILL_S)
+
+
 def prefill_tokens_per_s(answers: Sequence[Completion]) -> float | None:
-    """Return the rate of the prompt that was read fastest; None where all were too short."""
-    rates = [
-        each.prompt_tokens / each.prefill_s
-        for each in answers
-        if each.prefill_s is not None and each.prefill_s >= SHORTEST_PREFILL_S
-    ]
-    return max(rates, default=None)
+    """Return the rate of the prompt that was read fastest; None where it was too short to tell.
+
+    One that took longer, of prompts that are read in no time, shows what else the machine did.
+    """
+    told = [(each.prompt_tokens, each.prefill_s) for each in answers if each.prefill_s is not None]
+    if not told:
+        return None
+    tokens, fastest_s = max(told, key=lambda pair: pair[0] / max(pair[1], 1e-9))
+    return None if fastest_s < SHORTEST_PREFILL_S else tokens / fastest_s
 
 
 def cache_ratio(answers: Sequence[Completion], settle: Settle) -> Known[float]:
     """Return how much faster the fastest prompt was read than the fastest of the settle window.
 
-    A reused prefix is not read, so that its prompt seems to be read many times faster.
+    A reused prefix is not read, so that its prompt seems to be read many times faster. At least so
+    much faster: what the clock cannot tell is not taken for speed.
     """
     before = settle.prefill_tokens_per_s
-    rates = [
-        each.prompt_tokens / max(each.prefill_s, 1e-6)
-        for each in answers
-        if each.prefill_s is not None
-    ]
+    rates = [rate for rate in map(_least_rate, answers) if rate is not None]
     if not rates:
         return Unknown("the runtime does not tell when it has read a prompt")
     if not before:
