@@ -8,6 +8,7 @@
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
 #   ARCHIVE   a file results/<study>/archive/<campaign>.zip, for `make import`
 #   RUNS      a table of runs as CSV, for `make analyse`; OUT: a folder for what comes of it
+#   CONTRASTS for `make analyse`, the pairs of runtimes asked about, as "a/b,c/d"; without it, all
 #   SAMPLES   JSON lines with task_id and completion, for `make grade`; OUT: its verdicts
 
 SHELL := /bin/bash
@@ -27,7 +28,8 @@ given = $(if $(findstring environment,$(origin $(1))),$(error $(1) is set in the
 tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
-.PHONY: help all runtime doctor forecast quick test schemas review import grade regrade analyse
+.PHONY: help all runtime doctor forecast register quick test schemas review import grade regrade
+.PHONY: analyse
 .PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill trial-counters
 
 help:
@@ -35,6 +37,7 @@ help:
 	@echo "make all CONFIG=FILE         the same for a study of your own, or config/study.yaml"
 	@echo "make doctor                  what this machine can do, and what is in the way (also with CONFIG=FILE)"
 	@echo "make forecast                hours, downloads, energy, what can be found (also with CONFIG=FILE, BLOCKS=N)"
+	@echo "make register CONFIG=FILE    write down what will be compared and how, before anything is measured"
 	@echo "make runtime NAME=x          install one more runtime into .venvs/; without NAME, their names"
 	@echo "make quick                   linters, types and the tests of single parts, in under a minute"
 	@echo "make test                    every test and check"
@@ -57,6 +60,10 @@ doctor:
 forecast:
 	@$(install) main
 	@$(main_tool) joules.commands.forecast "$(call given,CONFIG)" --blocks "$(call given,BLOCKS)"
+
+register:
+	@$(install) main
+	@$(main_tool) joules.commands.register "$(call given,CONFIG)"
 
 runtime:
 	@$(install) runtime "$(call given,NAME)"
@@ -96,7 +103,7 @@ regrade:
 
 analyse:
 	@$(install) review
-	@$(tool) joules.commands.analyse "$(call given,RUNS)" "$(call given,OUT)"
+	@$(tool) joules.commands.analyse "$(call given,RUNS)" "$(call given,OUT)" --contrasts "$(call given,CONTRASTS)"
 
 # Needs minutes and a quiet machine: how often a difference is found that is not, or is, there.
 bench-null:
@@ -118,12 +125,13 @@ trial-counters:
 	@$(install) test
 	@PYTHONPATH=workflow/scripts .venv/bin/python tests/real_trees.py
 
-# Needs a quiet machine and both runtimes built: what the harness and its trackers cost.
+# Needs a quiet machine and both runtimes built: what the harness and its trackers cost. At least 8
+# pairs of each runtime, and more until the ratio's interval begins at 0.98, or 60 of them.
 bench-overhead:
 	@$(install) test
 	@.venv/bin/python tests/benchmarks/bench_overhead.py
 
-# Needs a quarter of an hour: 30 kills of a real small study, and what they lose.
+# Needs half an hour: 50 kills of a real small study, and what they lose.
 bench-kill:
 	@$(install) test
-	@.venv/bin/python tests/benchmarks/bench_kill.py --kills 30
+	@.venv/bin/python tests/benchmarks/bench_kill.py --kills 50

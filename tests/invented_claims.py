@@ -3,16 +3,19 @@
 import itertools
 from pathlib import Path
 
+import msgspec
+
 from joules.core.paths import figure_names
+from joules.core.permission import Permission
 from joules.core.places import PACKAGE, REPOSITORY
 from joules.core.study import Carbon
 from joules.write.claims_file import (
+    NO_CLAIM,
     Claim,
     Claims,
     ContestedProblems,
     FlaggedRun,
     Machine,
-    Permission,
     StudiedModel,
     StudiedRuntime,
     StudyFacts,
@@ -45,6 +48,9 @@ RUNTIMES = {
 }
 
 
+OF_PAIRS = ("pair", "correct", "explains", "problems", "use")
+
+
 def source_of(claim_id: str) -> str:
     """Return the row that a claim comes from, as joules.write.claims names it."""
     group, rest = claim_id.split(".", 1)
@@ -55,7 +61,7 @@ def source_of(claim_id: str) -> str:
                 row = f"runtime_a={first} runtime_b={second} kind=task"
                 return f"statistics/comparisons.csv model={model} {row}"
             if group == "control":
-                row = "runtime_a=ollama runtime_b=ollama kind=control"
+                row = "runtime_a=all runtime_b=all kind=control"
                 return f"statistics/comparisons.csv model={model} {row}"
             return f"statistics/cells.csv model={model} runtime={first} kind=task"
     return "statistics/cells.csv"
@@ -71,8 +77,12 @@ def write_runs(path: Path, claims: Claims[StudyFacts]) -> None:
     cells = [
         (model.name, runtime.name, "task") for model in study.models for runtime in study.runtimes
     ]
-    cells += [(model.name, "ollama", "control") for model in study.models]
-    for place, (cell, block) in enumerate(itertools.product(cells, range(1, study.blocks + 1))):
+    runs = list(itertools.product(cells, range(1, study.blocks + 1)))
+    turns = itertools.cycle(runtime.name for runtime in study.runtimes)
+    turn_of = dict(zip(range(1, study.blocks + 1), turns, strict=False))
+    for model, (block, runtime) in itertools.product(study.models, turn_of.items()):
+        runs.append(((model.name, runtime, "control"), block))
+    for place, (cell, block) in enumerate(runs):
         rows.append(",".join([*cell, f"{block},{place + 1},True,,12.5,100,0.125,10.0"]))
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
@@ -82,10 +92,16 @@ def make_claims(
     runtimes: int = 2,
     tier: str = "estimated",
     demonstration: bool = True,
-    verdict: str = "inconclusive",
+    verdict: str = "open",
     ratio: float = 0.9,
+    control: tuple[float, float] = (0.98, 1.03),
+    p_control: float = 1.0,
 ) -> Claims[StudyFacts]:
-    """Return claims as joules.write.claims makes them, with invented numbers."""
+    """Return claims as joules.write.claims makes them, with invented numbers.
+
+    `control` is the interval of the null controls, `p_control` their p after Holm's correction.
+    """
+    may_claim = tier in ("measured", "sampled") and not demonstration and p_control >= 0.05
     model_names = [f"parrot-{n + 1}m" for n in range(models)] if demonstration else MODELS[:models]
     runtime_names = list(RUNTIMES)[:runtimes]
     blocks = 5 if demonstration else 10
@@ -98,7 +114,7 @@ def make_claims(
         low: float | None = None,
         high: float | None = None,
     ) -> None:
-        claims[claim_id] = Claim(
+        claim = Claim(
             value=value,
             unit=unit,
             low=low,
@@ -107,6 +123,9 @@ def make_claims(
             tier=tier,
             source=source_of(claim_id),
         )
+        if claim_id.split(".")[0] in OF_PAIRS and "mcnemar" not in claim_id:
+            claim = msgspec.structs.replace(claim, claimable=may_claim)
+        claims[claim_id] = claim
 
     for (m, model), (r, runtime) in itertools.product(
         enumerate(model_names), enumerate(runtime_names)
@@ -132,21 +151,47 @@ def make_claims(
             ("load_duration_s", 1.9, "s"),
             ("idle_power_w", 12.3, "W"),
             ("resident_power_w", 12.9, "W"),
+            ("residency_power_w", 0.6, "W"),
+            ("gross_energy_j_per_token", per_token * 1.1, "J"),
+            ("net_energy_j_per_token", per_token * 0.7, "J"),
+            ("idle_share", 0.3, "1"),
             ("dram_share", None, ""),
-            ("prefill_share", 0.07, ""),
             ("gap_share", 0.01, ""),
         ]:
             add(f"{cell}.{name}", value, unit)
         add(f"{cell}.pass_at_1", 97 / 164, "", 0.515, 0.664)
+        for part, power in (("prefill", 41.0), ("decode", 44.0), ("overhead", 20.0)):
+            add(f"{cell}.{part}_power_w", power, "W", power * 0.9, power * 1.1)
+        for part, cost in (("prefill", 0.02), ("decode", 0.4)):
+            add(f"{cell}.{part}_j_per_token", cost, "J", cost * 0.9, cost * 1.1)
+        add(f"{cell}.prefill_share", None if r == 1 else 0.07, "1", 0.05, 0.09)
+        add(f"{cell}.direct_prefill_share", 0.08 if tier == "measured" else None, "1")
+        add(f"{cell}.direct_prefill_j_per_token", 0.03 if tier == "measured" else None, "J")
+        add(f"{cell}.direct_decode_j_per_token", 0.41 if tier == "measured" else None, "J")
+        add(f"{cell}.direct_tasks", 12, "task")
+        add(f"texts.{model}.{runtime}", 0.98, "1")
+        add(f"broken.{model}.{runtime}.foreign_cpu", 1 if r == 0 else 0, "run")
+        add(f"broken.{model}.{runtime}.foreign_cpu.counted", 0, "run")
+        add(f"use.{model}.{runtime}.kwh_per_year", per_token * 9.2, "kWh")
     for model, (a, b) in itertools.product(model_names, itertools.combinations(runtime_names, 2)):
         pair = f"pair.{model}.{a}.{b}"
         add(f"{pair}.ratio", ratio, "", ratio * 0.97, ratio * 1.03)
         for name, value in {
             "p_value": 0.002,
             "p_holm": 0.0625 if demonstration else 0.012,
+            "p_size": 0.01,
+            "p_size_holm": 0.02,
             "p_equivalence": 0.4,
             "p_equivalence_holm": 0.8,
-            "verdict": verdict,
+            "verdict": verdict if may_claim else NO_CLAIM,
+            "no_claim_reason": None if may_claim else "The test refuses this pair.",
+            "split_blocks": "",
+            "mixed_blocks": "",
+            "invalid_blocks": "3",
+            "flagged_blocks": "",
+            "flagged_codes": "",
+            "sd_log_ratio": 0.02,
+            "power_for_margin": 0.97,
             "n_blocks": blocks,
             "hedges_g": -1.2,
             "cliffs_delta": -0.8,
@@ -160,15 +205,38 @@ def make_claims(
             "p_mcnemar": 0.774,
         }.items():
             add(f"{pair}.{name}", value)
+        add(f"{pair}.ratio_simultaneous", ratio, "1", ratio * 0.96, ratio * 1.04)
+        rest = f"{model}.{a}.{b}"
+        for name, factor in {
+            **{"energy_j_per_token": 1.0, "power_w": 1.05, "seconds_per_token": 1 / 1.05},
+            **{"duration_s": 0.97, "generated_tokens": 1.02, "energy_j_per_task": 1.02},
+            **{"gross_energy_j_per_token": 1.1, "net_energy_j_per_token": 0.9},
+        }.items():
+            value = factor if name in ("power_w", "generated_tokens") else factor * ratio
+            add(f"explains.{rest}.{name}", value, "1", value * 0.98, value * 1.02)
+        add(f"explains.{rest}.equal_text_energy_j_per_token", None, "1")
+        add(f"explains.{rest}.equal_text_energy_j_per_token.note", "None of 164 problems.")
+        for name, number in {"energy_j_per_token": ratio, "pass_at_1": 0.012}.items():
+            add(f"problems.{rest}.{name}", number, "1", number * 0.9, number * 1.1)
+        add(f"correct.{rest}.ratio", ratio, "1", ratio * 0.9, ratio * 1.1)
+        for name, p in {"p_holm": 0.03, "p_size_holm": 0.2, "p_equivalence_holm": 0.9}.items():
+            add(f"correct.{rest}.{name}", p, "1")
+        add(f"correct.{rest}.verdict", "apart, by how much is open" if may_claim else NO_CLAIM)
+        add(f"correct.{rest}.approximate", "no")
+        add(f"texts.{rest}", 0.74, "1")
+        apart = may_claim and "apart" in verdict
+        add(f"use.{rest}.kwh_per_year", (ratio - 1) * 4 if apart else None, "kWh")
     for model in model_names:
-        add(f"control.{model}.ratio", 1.004, "", 0.98, 1.03)
+        add(f"control.{model}.ratio", sum(control) / 2, "", *control)
         for name, value in {
-            "p_value": 0.7,
-            "p_holm": 1.0,
-            "verdict": "equivalent within margin" if tier == "measured" else "inconclusive",
+            "p_value": p_control,
+            "p_holm": p_control,
+            "verdict": "equal within 5 %" if tier == "measured" else "open",
             "n_blocks": blocks,
         }.items():
             add(f"control.{model}.{name}", value)
+    add("use.tasks_a_day", 1000, "task")
+    add("use.days_a_year", 220)
     study = StudyFacts(
         name="demo" if demonstration else "study",
         campaign="demo" if demonstration else "study-2026-lab",
@@ -202,7 +270,7 @@ def make_claims(
         ],
         instrument={"cpu": "rapl", "gpu": "none"},
         instrument_versions=1,
-        control_runtime="ollama",
+        control_runtime=None,
         kinds=["task", "control"],
         seed=20261125,
         blocks=blocks,
@@ -252,7 +320,6 @@ def make_claims(
         margin=0.05,
         carbon=Carbon(grams_per_kwh=268, country_iso_code="NLD", source="ember2024"),
     )
-    may_claim = tier == "measured" and not demonstration
     reason = (
         "Energy was measured and the blocks suffice."
         if may_claim

@@ -151,6 +151,7 @@ def assigned(folder: Path) -> campaign.Assignment:
         session="boot/1",
         first_temperature_c=None,
         study=DEMO,
+        registration=None,
         parameters=PARAMETERS,
         settings=SETTINGS,
         model=folder / "m.gguf",

@@ -101,7 +101,7 @@ def make_record(
 
     Log-normal noise with coefficient of variation `noise_cv` is common to all tasks of the run.
     Energy of a task = run factor * (prefill J/token * prompt tokens + decode J/token * generated
-    tokens + overhead), plus noise of its own (`task_noise_cv`).
+    tokens + overhead), plus noise of its own (`task_noise_cv`); all parts take the same power.
     """
     rng = np.random.default_rng([seed, *_seed_of(*run)])
     tokens = np.random.default_rng([seed, *_seed_of(run.model)])
@@ -118,13 +118,17 @@ def make_record(
     tasks: list[Task] = []
     passed_s = 0.0
     for index in map(int, rng.permutation(count)):
-        task_j = factor * (
-            PREFILL_J_PER_TOKEN * prompt_tokens[index]
-            + DECODE_J_PER_TOKEN * generated[index]
-            + OVERHEAD_J_PER_TASK
+        parts_j = np.array(
+            [
+                OVERHEAD_J_PER_TASK,
+                PREFILL_J_PER_TOKEN * prompt_tokens[index],
+                DECODE_J_PER_TOKEN * generated[index],
+            ]
         )
-        task_j = float(task_j * np.exp(rng.normal(0, task_noise_cv)))
+        parts_j *= factor * np.exp(rng.normal(0, task_noise_cv))
+        task_j = float(parts_j.sum())
         duration_s = task_j / BUSY_POWER_W
+        overhead_s, prefill_s, decode_s = map(float, parts_j / BUSY_POWER_W)
         prefill_j = float(factor * PREFILL_J_PER_TOKEN * prompt_tokens[index])
         text, ids = answer(run, index)
         tasks.append(
@@ -135,9 +139,9 @@ def make_record(
                 generated_tokens=int(generated[index]),
                 retokenised_tokens=int(generated[index]) - 1,
                 start_s=passed_s,
-                overhead_s=duration_s * 0.05,
-                prefill_s=duration_s * 0.2,
-                decode_s=duration_s * 0.75,
+                overhead_s=overhead_s,
+                prefill_s=prefill_s,
+                decode_s=decode_s,
                 duration_s=duration_s,
                 energy_j=energy(task_j, measured),
                 prefill_energy_j=prefill_j if measured else None,

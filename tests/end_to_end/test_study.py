@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -167,6 +168,56 @@ def test_the_archive_holds_what_a_reviewer_needs(finished):
     assert sum(name.startswith("grades/") for name in names) == RUNS
 
 
+def standing(tree, claims=f"{RESULTS}/claims.json"):
+    registration = json.loads((tree.folder / claims).read_text())["study"]["registration"]
+    return registration["confirmatory"], registration["differs"]
+
+
+def test_the_first_run_registered_the_plan_and_every_record_carries_it(finished):
+    file = json.loads((finished.folder / RESULTS / "registration.json").read_text())
+    assert {json.dumps(record["registration"]) for record in records(finished).values()} == {
+        json.dumps(file["registered"])
+    }
+    assert file["plan"]["blocks"] == 2
+    starts = [record["windows"][0]["start_wall"] for record in records(finished).values()]
+    assert file["registered"]["registered_on"][:19] <= min(starts)[:19]
+    schema = finished.folder / "workflow/schemas/registration.schema.yaml"
+    jsonschema.validate(file, yaml.safe_load(schema.read_text()))
+    assert standing(finished) == (True, [])
+
+
+def test_what_is_analysed_otherwise_than_registered_is_named_and_nothing_is_measured(tree):
+    claims = f"{RESULTS}/claims.json"
+    measured = records(tree)
+    tree.configure(mixed_runtimes="state", contrasts=[["llama_cpp", "ollama"]])
+    code = tree.folder / "workflow/scripts/joules/analyse/pairs.py"
+    code.write_text(code.read_text() + "\n# A comment.\n")
+    assert not MEASURED & tree.planned(claims).keys()
+    tree.snakemake(claims)
+    assert standing(tree) == (False, ["the limits", "the code of the analysis"])
+    assert records(tree) == measured
+
+
+def test_the_archive_of_a_study_is_as_confirmatory_as_the_study(tree):
+    command = [sys.executable, "-P", "-m", "joules.commands.import_campaign"]
+    subprocess.run(
+        [*command, f"{RESULTS}/archive/small.zip", "data/measurements"],
+        cwd=tree.folder,
+        env=os.environ | {"PYTHONPATH": "workflow/scripts"},
+        check=True,
+    )
+    registered = (tree.folder / RESULTS / "registration.json").read_bytes()
+    assert (tree.folder / "data/measurements/small/registration.json").read_bytes() == registered
+    claims = "results/archive/small/claims.json"
+    source = "measurements={source: archive, campaign: small}"
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--config", source, "--", claims],
+        cwd=tree.folder,
+        check=True,
+    )
+    assert standing(tree, claims) == (True, [])
+
+
 def test_nothing_is_left_running(finished):
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     left = [line for line in listed.splitlines() if str(finished.folder) in line]
@@ -276,8 +327,13 @@ def test_a_new_runtime_measures_only_itself(tree):
         runtimes=["ollama", "llama_cpp", "third"],
         runtime_options={"third": options["llama_cpp"]},
     )
+    done = tree.snakemake("--dry-run", "all")
+    record = rf"output: {RESULTS}/records/(\S+)/(\S+)/(\S+)/\d+\.json"
+    again = re.findall(record, done.stdout + done.stderr)
+    assert {runtime for _, runtime, _ in again} == {"third"}
+    assert sum(kind == "task" for _, _, kind in again) == 4
     jobs = tree.planned("all")
-    assert jobs["measure"] == jobs["grade"] == 4
+    assert jobs["measure"] == jobs["grade"] == len(again)
     assert jobs["warm_up"] == 2
     assert jobs["agree"] == 2
 

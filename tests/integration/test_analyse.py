@@ -40,9 +40,9 @@ def rows_of(blocks=8, models=("m", "n"), runtimes=("x", "y", "z"), seed=3, **fur
     ]
 
 
-def controls_of(rows, shift=1.0):
-    """Return second runs of x in every block."""
-    own = [row for row in rows if row["runtime"] == "x"]
+def controls_of(rows, shift=1.0, turns="x"):
+    """Return second runs in every block, of the runtimes in turn."""
+    own = [row for row in rows if row["runtime"] == turns[row["block"] % len(turns)]]
     noise = itertools.cycle((1.002, 0.998, 1.001, 0.999))
     return [
         row | {"kind": "control", "energy_j": row["energy_j"] * shift * next(noise)} for row in own
@@ -69,7 +69,7 @@ def test_every_pair_equals_direct_calls_of_the_libraries(tmp_path):
     frame = pd.DataFrame(rows)
     frame["value"] = frame["energy_j"] / frame["generated_tokens"]
     wide = frame.pivot(index=["model", "block"], columns="runtime", values="value")
-    sizes = []
+    tested = []
     for row in table.itertuples():
         a, b = (wide.loc[row.model, name].to_numpy() for name in (row.runtime_a, row.runtime_b))
         d = np.log(a) - np.log(b)
@@ -79,17 +79,22 @@ def test_every_pair_equals_direct_calls_of_the_libraries(tmp_path):
         flips = np.array(list(itertools.product((1, -1), repeat=8))) @ d / 8
         p = np.mean(np.abs(flips) >= abs(d.mean()) - 1e-12)
         tost = ttost_paired(a, b, 1 / 1.05, 1.05, transform=np.log)[0]
-        assert (row.p_value, row.p_equivalence) == pytest.approx((p, tost), rel=1e-6, abs=1e-12)
-        assert row.n_blocks == 8
-        sizes.append((p, tost))
-    for column, values in zip(
-        ("p_holm", "p_equivalence_holm"), zip(*sizes, strict=True), strict=True
-    ):
+        beyond = stats.ttest_1samp(np.sign(d.mean()) * d, math.log(1.05), alternative="greater")
+        ps = (p, min(1, 2 * beyond.pvalue), tost)
+        found = (row.p_value, row.p_size, row.p_equivalence)
+        assert found == pytest.approx(ps, rel=1e-6, abs=1e-12)
+        together = stats.ttest_1samp(d, 0).confidence_interval(1 - 0.05 / 6)
+        ends = [math.exp(together.low), math.exp(together.high)]
+        assert [row.simultaneous_low, row.simultaneous_high] == pytest.approx(ends, rel=1e-8)
+        assert (row.n_blocks, row.family) == (8, "primary")
+        tested.append(ps)
+    columns = ("p_holm", "p_size_holm", "p_equivalence_holm")
+    for column, values in zip(columns, zip(*tested, strict=True), strict=True):
         adjusted = multipletests(values, method="holm")[1]
         assert table[column].to_numpy() == pytest.approx(adjusted, rel=1e-6, abs=1e-12)
 
 
-def test_without_a_tier_verdicts_are_labelled_unstated_and_nothing_is_claimed(tmp_path):
+def test_without_a_tier_no_word_is_in_any_file_and_nothing_is_claimed(tmp_path):
     table = compared(tmp_path, rows_of())
     assert set(table["tier"]) == {"unstated"}
     found = json.loads((tmp_path / "out" / "claims.json").read_text())
@@ -97,15 +102,20 @@ def test_without_a_tier_verdicts_are_labelled_unstated_and_nothing_is_claimed(tm
     assert "unstated" in found["permission"]["reason"]
     verdict = found["claims"]["pair.m.x.y.verdict"]
     assert (verdict["value"], verdict["tier"], verdict["claimable"]) == (
-        *("different", "unstated"),
+        *("no claim", "unstated"),
         False,
     )
     assert verdict["source"].startswith("comparisons.csv model=m")
+    written = [path for path in (tmp_path / "out").iterdir() if path.suffix in (".csv", ".json")]
+    assert len(written) >= 6
+    for path in written:
+        assert not re.search(r"5 % apart|apart, by|equal within", path.read_text()), path.name
+    assert pd.read_csv(tmp_path / "out" / "ranking.csv")["rank"].isna().all()
 
 
-def measured(shift=1.0):
-    rows = [row | {"kind": "task"} for row in rows_of(tier="measured")]
-    return rows + controls_of(rows, shift)
+def measured(shift=1.0, turns="x", blocks=9, **further):
+    rows = [row | {"kind": "task"} for row in rows_of(blocks, tier="measured", **further)]
+    return rows + controls_of(rows, shift, turns)
 
 
 def test_a_measured_table_with_a_quiet_control_permits_a_claim(tmp_path):
@@ -119,11 +129,76 @@ def test_a_measured_table_with_a_quiet_control_permits_a_claim(tmp_path):
     assert found["claims"]["control.m.ratio"]["source"].startswith("controls.csv ")
 
 
-def test_a_control_that_leaves_two_percent_forbids_every_claim_and_says_why(tmp_path):
-    compared(tmp_path, measured(shift=1 / 1.05))
+def test_a_control_that_finds_a_difference_forbids_every_claim_and_says_why(tmp_path):
+    table = compared(tmp_path, measured(shift=1 / 1.01))
     found = json.loads((tmp_path / "out" / "claims.json").read_text())
     assert found["permission"]["energy_difference"] is False
-    assert "1.05" in found["permission"]["reason"]
+    assert "ratio 1.010" in found["permission"]["reason"]
+    assert set(table["verdict"]) == {"no claim"}
+
+
+def test_controls_may_take_turns_and_are_one_row_per_model(tmp_path):
+    compared(tmp_path, measured(turns="xyz"))
+    controls = pd.read_csv(tmp_path / "out" / "controls.csv")
+    assert controls["runtime_a"].tolist() == controls["runtime_b"].tolist() == ["all", "all"]
+    assert controls["n_blocks"].tolist() == [9, 9]
+    assert set(controls["verdict"]) <= {"equal within 5 %", "open"}
+    found = json.loads((tmp_path / "out" / "claims.json").read_text())
+    assert found["permission"]["energy_difference"] is True
+    assert found["study"]["control_runtime"] == "all"
+
+
+def test_contrasts_name_the_primary_pairs_in_either_order(tmp_path, capsys):
+    path = write(tmp_path / "runs.csv", measured())
+    assert main([str(path), str(tmp_path / "out"), "--contrasts", "y/x, z/y"]) == 0
+    table = pd.read_csv(tmp_path / "out" / "comparisons.csv")
+    families = table.groupby("family")
+    assert {name: set(own["runtime_a"] + own["runtime_b"]) for name, own in families} == {
+        "primary": {"xy", "yz"},
+        "secondary": {"xz"},
+    }
+    for _, own in families:
+        adjusted = multipletests(own["p_value"], method="holm")[1]
+        assert own["p_holm"].to_numpy() == pytest.approx(adjusted)
+    assert "with its family (secondary)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("contrasts", ["x", "x/w", "x/x", "x/y/z", "x-y"])
+def test_a_contrast_of_what_is_no_runtime_of_the_table_is_refused(tmp_path, contrasts, capsys):
+    path = write(tmp_path / "runs.csv", rows_of(blocks=2))
+    assert main([str(path), str(tmp_path / "out"), "--contrasts", contrasts]) == 2
+    assert re.search(r"CONTRASTS has '.*'. Expected .*x, y, z.*CONTRASTS=", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_runtime_with_a_slash_in_its_name_can_be_contrasted(tmp_path):
+    rows = [
+        row | {"runtime": {"x": "x/1"}.get(row["runtime"], row["runtime"])} for row in rows_of()
+    ]
+    lines = analyse(write(tmp_path / "runs.csv", rows), tmp_path / "out", contrasts="x/1/y")
+    primary = [line for line in lines if "(primary)" in line]
+    assert len(primary) == 2 and all("x/1 / y" in line for line in primary)
+
+
+def test_runs_that_broke_a_rule_carry_no_claim_and_it_is_said_how_many(tmp_path):
+    rows = measured(validity_codes="", models=("m",), runtimes=("x", "y"))
+    for row in rows:
+        if row["runtime"] == "y" and row["block"] > 5:
+            row["validity_codes"] = "cpu_busy;settle"
+    lines = analyse(write(tmp_path / "runs.csv", rows), tmp_path / "out")
+    said = "Only 5 of 9 blocks have no run that broke a rule (cpu_busy in 4 runs, settle in 4 runs)"
+    assert said in lines[-2] and lines[-2].startswith("A difference in energy may not be claimed")
+    broken = pd.read_csv(tmp_path / "out" / "broken_rules.csv")
+    of_task = broken[broken["kind"].eq("task") & broken["runtime"].eq("y")]
+    assert of_task["code"].tolist() == ["cpu_busy", "settle"]
+    assert of_task["counted"].tolist() == [4, 4]
+    for row in rows:
+        if row["block"] > 8:
+            row["validity_codes"] = ""
+    analyse(write(tmp_path / "runs.csv", rows), tmp_path / "out")
+    row = pd.read_csv(tmp_path / "out" / "comparisons.csv").iloc[0]
+    assert (row["flagged_blocks"], row["n_blocks"]) == ("6;7;8", 6)
+    assert (row["claimable"], row["verdict"]) == (True, "more than 5 % apart")
 
 
 def test_the_figures_that_the_columns_allow_are_drawn(tmp_path):
@@ -231,6 +306,10 @@ def changed(index, **cells):
         (changed(3, valid="maybe"), r"row 5, column valid: 'maybe'"),
         (changed(3, passed="11", graded="10"), r"row 5, column passed: 11"),
         (lambda rows: [*rows, rows[4]], r"rows 6 and 50, columns model, runtime, kind, block"),
+        (
+            lambda rows: [*rows, rows[0] | {"kind": "control"}, rows[1] | {"kind": "control"}],
+            r"rows 50 and 51, column kind: two controls of m in block 1",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused_with_row_and_column(tmp_path, change, words):
@@ -273,7 +352,7 @@ def test_the_command_says_what_it_needs_and_ends_without_a_traceback(tmp_path, c
     assert re.fullmatch(r"error: .*none\.csv cannot be read.*\n", capsys.readouterr().err)
     rows = rows_of(blocks=2)
     assert main([str(write(tmp_path / "runs.csv", rows)), str(tmp_path / "out")]) == 0
-    assert "inconclusive (tier unstated)" in capsys.readouterr().out
+    assert "no claim (tier unstated)" in capsys.readouterr().out
 
 
 def test_a_table_with_bad_data_is_told_from_bad_use_by_the_status(tmp_path, capsys):
@@ -291,7 +370,7 @@ def test_more_than_a_thousand_blocks_are_analysed_with_word_of_progress(tmp_path
         "3,300 runs read; comparing",
         "drawing energy_per_token",
     ]
-    assert "1,100 blocks, adjusted p 2e-05: different" in said.out
+    assert "1,100 blocks, adjusted p 2e-05: no claim (tier unstated)" in said.out
     assert (tmp_path / "out/figures/null_control.png").stat().st_size > 0
 
 

@@ -174,3 +174,27 @@ def test_invalid_attempts_come_along_and_the_crate_describes_every_file(study, t
     assert record["sha256"] == hashlib.sha256(content).hexdigest()
     assert ROCrate(folder).root_dataset["datePublished"] == "2026-11-25"
     assert [person["name"] for person in ROCrate(folder).creator][0] == "Victor Hornet"
+
+
+def test_registration_and_catalogue_come_along_are_described_and_come_back(study, tmp_path):
+    root, files = study
+    (root / "registration.json").write_text('{"any": "bytes"}')
+    catalogue = {"models": {"m": {"license": "MIT"}}}
+    zipped = tmp_path / "c.zip"
+    archive.pack(root, files, CONFIG, CITATION, zipped, catalogue)
+    folder = archive.unpack(zipped, tmp_path / "measurements")
+    assert (folder / "registration.json").read_text() == '{"any": "bytes"}'
+    assert yaml.safe_load((folder / "models.yaml").read_text()) == catalogue
+    described = {each.id: each for each in ROCrate(folder).get_entities()}
+    assert "as it was registered before" in described["registration.json"]["name"]
+    assert "in the catalogue" in described["models.yaml"]["name"]
+    again = [folder / path.relative_to(root) for path in files]
+    archive.pack(folder, again, CONFIG, CITATION, tmp_path / "again.zip", catalogue)
+    assert (tmp_path / "again.zip").read_bytes() == zipped.read_bytes()
+
+
+def test_a_study_that_was_never_registered_has_neither_in_its_archive(study, tmp_path):
+    root, files = study
+    archive.pack(root, files, CONFIG, CITATION, tmp_path / "c.zip")
+    names = set(zipfile.ZipFile(tmp_path / "c.zip").namelist())
+    assert not {"registration.json", "models.yaml"} & names

@@ -7,7 +7,7 @@ import pytest
 from joules.core import paths
 from joules.core.errors import UserError
 from joules.core.places import PACKAGE, REPOSITORY
-from joules.core.plan import KINDS, Run, plan_of, positions, urgency
+from joules.core.plan import KINDS, Run, plan_of
 from joules.core.reading import load_study
 
 RUN = Run("parrot-1m", "llama_cpp", "task", 12)
@@ -47,9 +47,28 @@ def test_invalid_attempts_lie_beside_their_record_and_count_as_numbers(tmp_path)
     for number in (10, 2, 1):
         paths.invalid_attempt_path(record, number).write_text("")
     paths.invalid_attempt_path(paths.record_path(tmp_path, RUN._replace(repetition=1)), 7).touch()
-    assert [paths.attempt_of(path) for path in paths.invalid_attempts(record)] == [1, 2, 10]
+    assert [paths.attempt_of(path) for path in paths.invalid_attempts([record])[record]] == [
+        *(1, 2, 10)
+    ]
     named = paths.invalid_attempt_path("a/m/r/task/3.json", 4)
     assert named == "a/m/r/task/3.invalid-4.json" and paths.attempt_of(named) == 4
+
+
+def test_the_attempts_of_very_many_records_are_found_by_one_listing_of_their_folder(
+    tmp_path, monkeypatch
+):
+    records = [paths.record_path(tmp_path, RUN._replace(repetition=n)) for n in range(1, 31)]
+    records[0].parent.mkdir(parents=True)
+    paths.invalid_attempt_path(records[6], 1).touch()
+    listed = []
+    whole = Path.glob
+    monkeypatch.setattr(
+        Path, "glob", lambda folder, how: listed.append(folder) or whole(folder, how)
+    )
+    found = paths.invalid_attempts(records)
+    assert listed == [records[0].parent]
+    assert list(found) == records
+    assert {record for record, attempts in found.items() if attempts} == {records[6]}
 
 
 @pytest.mark.parametrize(
@@ -110,10 +129,3 @@ def test_another_number_of_blocks_leaves_the_rest_of_the_plan():
     assert len(study.runs(2)) == 2 * 6
     assert study.runs() == study.runs(study.study.blocks) == plan_of(study.study)
     assert study.runs(7)[: len(study.runs())] == study.runs()
-
-
-def test_the_first_run_of_the_plan_is_the_most_urgent():
-    runs = load_study().runs()
-    planned = positions(runs)
-    assert [urgency(planned, run) for run in runs] == list(range(len(runs), 0, -1))
-    assert urgency(planned, RUN._replace(repetition=999)) == 1

@@ -1,5 +1,6 @@
 """The types of all that is stored: real files of both schemas, and wrong files."""
 
+import datetime
 import json
 
 import jsonschema
@@ -14,8 +15,11 @@ from joules.core.errors import UserError
 from joules.core.inference import Completion, Settings, parts_of_call
 from joules.core.places import REPOSITORY
 from joules.core.prompts_file import PromptedModel, PromptRow, PromptsFile
+from joules.core.reading import load_study
 from joules.core.record import BrokenRule, Record
+from joules.core.registration import registration_of
 from joules.core.warm_up_files import WarmUp, WarmUpAnswer
+from joules.inputs.study_plan import study_plan
 
 ROOT = REPOSITORY
 CAMPAIGN = ROOT / "data/measurements/vm-xeon-2core-2026-11-25"
@@ -166,6 +170,15 @@ def test_a_headline_that_counts_the_gpu_alone_leaves_the_processor_out():
     assert (energy.headline_j(), energy.headline_j("gpu")) == (3.0, 2.0)
 
 
+def test_a_component_that_is_not_known_makes_no_headline_of_nothing():
+    without = {"processor": Energy(cpu=None, gpu=2.0, dram=4.0), "gpu": Energy(1.0, None, 4.0)}
+    for counted, energy in without.items():
+        assert not energy.has_headline(counted)
+        with pytest.raises(ValueError, match=f"energy of the {counted} is not known"):
+            energy.headline_j(counted)
+    assert without["gpu"].has_headline() and without["gpu"].headline_j() == 1.0, "no GPU there"
+
+
 def test_a_sum_of_energies_knows_only_what_all_of_them_know():
     parts = [Energy(1.0, None, 0.5), Energy(2.0, None, None)]
     assert Energy.total(parts) == Energy(3.0, None, None)
@@ -189,7 +202,6 @@ def test_the_parts_of_a_call_add_up_to_it(told, parts):
 
 def test_a_record_knows_its_windows_and_the_prompt_by_its_token_ids():
     record = stored.read_record(RECORD)
-    assert Energy(cpu=None, gpu=2.0, dram=None).headline_j() == 2.0
     plain = json.loads(RECORD.read_text())["tasks"][0]
     assert record.tasks[0].prompt_token_ids_sha256 == plain["prompt_sha256"]
     assert record.settings.micro_batch_size == plain_settings()["micro_batch_size"]
@@ -216,11 +228,16 @@ def written(tmp_path):
     stored.write_provided(tmp_path / "facts.json", {"version": "0.24.0", "binary": "bin/ollama"})
     stored.write_prompts_file(tmp_path / "prompts.jsonl", PromptsFile(PROMPTED, [ROW]))
     lines = (tmp_path / "prompts.jsonl").read_text().split("\n")[:-1]
+    loaded = load_study()
+    plan = study_plan(loaded.study, loaded.catalogue)
+    registration = registration_of("demo", plan, datetime.datetime.now(datetime.UTC))
+    stored.write_registration(tmp_path / "registration.json", registration)
     return [
         ("record", json.loads(RECORD.read_text())),
         ("record", json.loads(SCHEMA_1.read_text())),
         ("attempt", json.loads(RECORD.read_text())),
         ("grade", json.loads((CAMPAIGN / "grades/parrot-1m/ollama/task/1.json").read_text())),
+        ("registration", json.loads((tmp_path / "registration.json").read_text())),
         ("agreement", json.loads((CAMPAIGN / "agreement/parrot-1m.json").read_text())),
         ("warm_up", json.loads((tmp_path / "warm_up.json").read_text())),
         ("provided_facts", json.loads((tmp_path / "facts.json").read_text())),

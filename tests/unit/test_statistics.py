@@ -1,18 +1,23 @@
 """Block-level statistics against direct library calls, published examples and simulation."""
 
+import itertools
 import math
 import warnings
 
 import numpy as np
+import pandas as pd
+import pingouin
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 from synthetic_tables import runs_of, study_tables
 
-from joules.analyse.comparison import compare, compare_pair, holm, verdict
-from joules.analyse.pairs import paired_blocks
-from joules.analyse.power import LEAST_BLOCKS, power_facts, smallest_p
+from joules.analyse.comparison import compare, compare_pair
+from joules.analyse.paired_tests import paired_tests
+from joules.analyse.pairs import control_blocks, paired_blocks
+from joules.analyse.power import LEAST_BLOCKS, smallest_p
+from joules.analyse.verdicts import holm, verdict, verdicts
 from joules.core.errors import UserError
 
 # Differences in height of 15 pairs of maize plants, crossed less self-fertilised, in eighths of an
@@ -53,24 +58,83 @@ def test_holm_is_not_the_default_method_of_the_library():
     assert holm(p_values) != pytest.approx(list(multipletests(p_values)[1]))
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
+def test_holm_is_that_of_the_library(count):
+    rng = np.random.default_rng(count)
+    p_values = np.round(rng.uniform(0, 0.2, count), 2)  # with ties, with 0
+    adjusted = multipletests(p_values, method="holm")[1]
+    assert holm(p_values) == pytest.approx(list(adjusted), abs=1e-15)
+
+
 def test_a_test_that_could_not_be_made_is_no_member_of_the_family():
     assert holm([0.02, None, math.nan, 0.04]) == [0.04, None, None, 0.04]
     assert holm([None]) == [None]
 
 
-@pytest.mark.parametrize(
-    ("difference", "equivalence", "words"),
-    [
-        (0.01, 0.5, "different"),
-        (0.01, 0.01, "different but within margin"),
-        (0.5, 0.01, "equivalent within margin"),
-        (0.5, 0.5, "inconclusive"),
-        (0.05, 0.05, "inconclusive"),
-        (None, None, "inconclusive"),
-    ],
-)
-def test_a_verdict_follows_from_both_tests(difference, equivalence, words):
-    assert verdict(difference, equivalence) == words
+WORDS = [
+    ((0.01, 0.01, 0.9), "more than 5 % apart"),
+    ((0.9, 0.01, 0.9), "more than 5 % apart"),
+    ((0.01, 0.9, 0.01), "apart, by less than 5 %"),
+    ((0.01, 0.9, 0.9), "apart, by how much is open"),
+    ((0.01, 0.05, 0.05), "apart, by how much is open"),
+    ((0.9, 0.9, 0.01), "equal within 5 %"),
+    ((0.05, 0.05, 0.05), "open"),
+    ((None, None, None), "open"),
+    ((0.01, None, None), "apart, by how much is open"),
+    ((None, None, 0.01), "equal within 5 %"),
+]
+
+
+@pytest.mark.parametrize(("p_values", "word"), WORDS)
+def test_a_verdict_follows_from_the_three_tests(p_values, word):
+    assert verdict(*p_values) == word
+
+
+def test_verdicts_of_many_studies_are_those_of_each():
+    columns = np.array([p_values for p_values, _ in WORDS], dtype=float).T
+    assert verdicts(*columns).tolist() == [word for _, word in WORDS]
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 6, 10, 16, 17, 40])
+def test_the_tests_of_many_studies_are_those_of_the_libraries(blocks):
+    d = np.random.default_rng(blocks).normal(0.02, 0.03, (4, blocks))
+    found = paired_tests(d)
+    for place, own in enumerate(d):
+        flips = stats.permutation_test(
+            (own,),
+            lambda values, axis: np.mean(values, axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=99_999,
+            rng=np.random.default_rng(0),
+        ).pvalue
+        tost = pingouin.tost(own, np.zeros(blocks), bound=math.log(1.05), paired=True)
+        assert found.p_difference[place] == pytest.approx(flips, abs=1e-12)
+        assert found.p_equivalence[place] == pytest.approx(tost["pval"].iloc[0], abs=1e-12)
+        side = 1 if own.mean() > 0 else -1
+        one_sided = stats.ttest_1samp(side * own, math.log(1.05), alternative="greater").pvalue
+        assert found.p_size[place] == pytest.approx(min(1, 2 * one_sided), abs=1e-12)
+        for tests in (1, 6):
+            interval = stats.ttest_1samp(own, 0).confidence_interval(1 - 0.05 / tests)
+            ends = [end[place] for end in found.interval(tests)]
+            assert ends == pytest.approx([interval.low, interval.high], abs=1e-12)
+
+
+def test_the_size_is_shown_exactly_where_the_interval_lies_outside_the_margin():
+    rng = np.random.default_rng(8)
+    d = rng.normal(rng.uniform(-0.12, 0.12, (2_000, 1)), 0.02, (2_000, 8))
+    found = paired_tests(d)
+    low, high = found.interval()
+    outside = (low > math.log(1.05)) | (high < -math.log(1.05))
+    assert 200 < outside.sum() < 1_800
+    assert ((found.p_size < 0.05) == outside).all()
+
+
+def test_flips_that_add_up_to_the_same_sum_count_as_equal_whatever_their_order():
+    d = np.array([0.1, 0.2, 0.3, -0.3, 0.7, -0.2])  # many flips give the sum that is seen
+    flips = np.array(list(itertools.product((1, -1), repeat=6)))
+    sums = np.abs(flips @ np.rint(d * 10).astype(int))
+    assert float(paired_tests(d).p_difference) == np.mean(sums >= 8)
 
 
 def test_all_figures_of_a_pair_equal_those_of_the_libraries():
@@ -90,25 +154,6 @@ def test_all_figures_of_a_pair_equal_those_of_the_libraries():
     assert found["cliffs_delta"] == pytest.approx(wins / 100)
 
 
-@pytest.mark.parametrize(("spread", "blocks"), [(0.05, 14), (0.08, 31), (0.10, 47), (0.01, 6)])
-def test_the_blocks_that_a_margin_needs_are_those_of_a_paired_t_test(spread, blocks):
-    assert power_facts(spread, 10)["n_for_margin"] == blocks
-    if blocks > LEAST_BLOCKS:
-        for n, enough in ((blocks, True), (blocks - 1, False)):
-            shift, edge = math.log(1.05) / spread * math.sqrt(n), stats.t.ppf(0.975, n - 1)
-            power = stats.nct.sf(edge, n - 1, shift) + stats.nct.cdf(-edge, n - 1, shift)
-            assert (power >= 0.9) == enough
-
-
-def test_the_smallest_detectable_ratio_would_be_found_with_power_90_percent():
-    least = power_facts(0.02, 10)["minimum_ratio"]
-    shift = math.log(least) / 0.02 * math.sqrt(10)
-    edge = stats.t.ppf(0.975, 9)
-    power = stats.nct.sf(edge, 9, shift) + stats.nct.cdf(-edge, 9, shift)
-    assert power == pytest.approx(0.9, abs=1e-4)
-    assert power_facts(0.02, 5)["minimum_ratio"] is None
-
-
 @pytest.mark.parametrize("blocks", [0, 1, 2, 3, 4])
 def test_few_blocks_give_what_they_can_and_no_crash(blocks):
     a, b = [1.0, 1.1, 1.05, 1.02][:blocks], [1.2, 1.25, 1.3, 1.21][:blocks]
@@ -117,15 +162,21 @@ def test_few_blocks_give_what_they_can_and_no_crash(blocks):
         found = compare_pair(a, b)
     assert found["n_blocks"] == blocks
     assert (found["ratio"] is None) == (blocks == 0)
-    assert (found["p_value"] is None) == (blocks < 2)
+    tests = [found[name] for name in ("p_value", "p_size", "p_equivalence")]
+    assert (tests == [None] * 3) == (blocks < 2)
     assert (found["p_shapiro"] is None) == (blocks < 3)
     assert found["minimum_ratio"] is None
 
 
-def test_pairs_without_any_spread_do_not_crash():
-    found = compare_pair([1.01] * 4, [1.0] * 4)
+@pytest.mark.parametrize(("ratio", "p_size", "p_equivalence"), [(1.01, 1, 0), (1.2, 0, 1)])
+def test_pairs_without_any_spread_have_the_limit_of_the_tests(ratio, p_size, p_equivalence):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = compare_pair([ratio] * 4, [1.0] * 4)
     assert found["ratio_low"] == pytest.approx(found["ratio_high"])
-    assert (found["p_equivalence"], found["p_shapiro"]) == (0.0, None)
+    assert found["simultaneous_low"] == pytest.approx(ratio)
+    assert (found["p_size"], found["p_equivalence"]) == (p_size, p_equivalence)
+    assert (found["p_shapiro"], found["sd_log_ratio"], found["minimum_ratio"]) == (None, 0, None)
 
 
 def test_a_block_of_two_sessions_is_listed_and_not_paired():
@@ -147,7 +198,8 @@ def test_a_runtime_added_days_later_is_compared_with_nothing():
     runs = runs_of({("a", "task"): [1, 2, 3], ("b", "task"): [1, 2, 3]})
     runs.loc[runs["runtime"] == "b", "session"] = "later"
     row = compare(runs).iloc[0]
-    assert (row["n_blocks"], row["verdict"], row["split_blocks"]) == (0, "inconclusive", "1;2;3")
+    assert (row["n_blocks"], row["verdict"], row["split_blocks"]) == (0, "no claim", "1;2;3")
+    assert "one session" in row["no_claim_reason"]
 
 
 def test_a_run_without_energy_is_refused_by_name():
@@ -167,6 +219,97 @@ def test_pairs_and_controls_are_separate_families():
     assert control["p_holm"].tolist() == control["p_value"].tolist()
     assert task["p_holm"].tolist() == pytest.approx([3 * smallest_p(8)] * 3)
     assert (task["p_friedman"] < 0.01).all()
+
+
+ARMS = ("a", "b", "c")
+
+
+def study_of_three(blocks=12, control=None, seed=5):
+    """Return runs of three runtimes: b needs 20 % more than a, c 1 % more than b."""
+    rng = np.random.default_rng(seed)
+    values = {
+        (arm, "task"): level * np.exp(rng.normal(0, 0.005, blocks))
+        for arm, level in zip(ARMS, (1.0, 1.2, 1.212), strict=True)
+    }
+    runs = runs_of(values | ({("a", "control"): control} if control is not None else {}))
+    return runs.assign(runtime_label=runs["runtime"], validity_codes="")
+
+
+def turning_controls(runs, factor=1.0, seed=6):
+    """Return second runs of the three runtimes in turn, `factor` times as much as the first."""
+    rng = np.random.default_rng(seed)
+    task = runs[runs["kind"] == "task"].set_index(["runtime", "block"])
+    rows = [
+        task.loc[(ARMS[block % 3], block)].to_dict()
+        | {"runtime": ARMS[block % 3], "block": block, "kind": "control"}
+        for block in sorted(set(runs["block"]))
+    ]
+    frame = pd.DataFrame(rows)
+    frame["energy_j_per_token"] *= factor * np.exp(rng.normal(0, 0.005, len(frame)))
+    return pd.concat([runs, frame], ignore_index=True)
+
+
+def test_contrasts_are_a_family_of_their_own_and_all_pairs_are_primary_without_them():
+    runs = turning_controls(study_of_three())
+    found = compare(runs, ARMS, contrasts=[("b", "a")]).set_index(["runtime_a", "runtime_b"])
+    assert found.loc[("a", "b"), "family"] == "primary"
+    assert found.loc[("a", "c"), "family"] == found.loc[("b", "c"), "family"] == "secondary"
+    assert found.loc[("a", "b"), "p_holm"] == found.loc[("a", "b"), "p_value"]
+    assert found.loc[("a", "c"), "p_holm"] == 2 * found.loc[("a", "c"), "p_value"]
+    width = {
+        pair: math.log(row["simultaneous_high"] / row["simultaneous_low"])
+        / math.log(row["ratio_high"] / row["ratio_low"])
+        for pair, row in found.iterrows()
+    }
+    assert width["a", "b"] == pytest.approx(1)
+    wider = stats.t.isf(0.0125, 11) / stats.t.isf(0.025, 11)
+    assert [width["a", "c"], width["b", "c"]] == pytest.approx([wider] * 2)
+    for contrasts in (None, []):
+        again = compare(runs, ARMS, contrasts=contrasts)
+        assert set(again.loc[again["kind"] == "task", "family"]) == {"primary"}
+
+
+def test_each_of_the_three_tests_is_corrected_by_itself():
+    found = compare(turning_controls(study_of_three()), ARMS)
+    task = found[found["kind"] == "task"]
+    for name, corrected in (
+        ("p_value", "p_holm"),
+        ("p_size", "p_size_holm"),
+        ("p_equivalence", "p_equivalence_holm"),
+    ):
+        assert task[corrected].tolist() == pytest.approx(
+            list(multipletests(task[name], method="holm")[1])
+        )
+    words = dict(zip(task["runtime_a"] + task["runtime_b"], task["verdict"], strict=True))
+    assert words["ab"] == words["ac"] == "more than 5 % apart"
+    assert words["bc"] in ("apart, by less than 5 %", "equal within 5 %")
+
+
+def test_a_control_that_turns_is_one_row_of_differences_within_each_runtime():
+    runs = turning_controls(study_of_three())
+    row = compare(runs, ARMS).set_index("kind").loc["control"]
+    wide = runs.pivot(index="block", columns=["kind", "runtime"], values="energy_j_per_token")
+    d = [
+        math.log(wide.loc[k, ("task", ARMS[k % 3])] / wide.loc[k, ("control", ARMS[k % 3])])
+        for k in range(1, 13)
+    ]
+    assert (row["runtime_a"], row["runtime_b"], row["n_blocks"]) == ("all", "all", 12)
+    assert row["ratio"] == pytest.approx(math.exp(np.mean(d)))
+    assert control_blocks(runs, "m").runtimes == [ARMS[k % 3] for k in range(1, 13)]
+    assert (bool(row["claimable"]), row["verdict"]) == (True, "equal within 5 %")
+
+
+def test_a_control_of_one_runtime_is_named_after_it_and_a_missing_one_is_listed():
+    runs = study_of_three(control=[1.0] * 12)
+    runs = runs[~((runs["kind"] == "control") & (runs["block"] == 4))]
+    row = compare(runs, ARMS).set_index("kind").loc["control"]
+    assert (row["runtime_a"], row["runtime_b"], row["invalid_blocks"]) == ("a", "a", "4")
+
+
+def test_a_control_of_another_session_than_its_runtime_is_no_pair():
+    runs = turning_controls(study_of_three())
+    runs.loc[(runs["kind"] == "control") & (runs["block"] == 2), "session"] = "later"
+    assert compare(runs, ARMS).set_index("kind").loc["control", "split_blocks"] == "2"
 
 
 def simulated(rng, blocks, order, cv=0.02, effect=0.0, trend=0.03):
@@ -204,9 +347,9 @@ def test_an_injected_difference_of_five_percent_is_found():
 
 
 def test_a_true_ratio_is_recovered_from_record_files(tmp_path):
-    _, tables = study_tables(tmp_path, blocks=8, ratios={"llama_cpp": 1.2}, seed=4)
+    _, tables = study_tables(tmp_path, blocks=8, ratios={"llama_cpp": 1.2}, seed=5)
     found = compare(tables.runs, ["ollama", "llama_cpp"])
     for _, row in found[found["kind"] == "task"].iterrows():
-        assert row["verdict"] == "different"
+        assert row["verdict"] == "more than 5 % apart"
         assert row["ratio"] == pytest.approx(1 / 1.2, rel=0.03)
         assert row["minimum_ratio"] < 1.05

@@ -1,5 +1,7 @@
 """The configuration, once: defaults, mistakes, the tables of config/README.md, the catalogue."""
 
+import itertools
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +12,7 @@ import msgspec
 import pytest
 import yaml
 
+from joules.analyse.power import power_facts
 from joules.core.catalogue import (
     ModelEntry,
     PromptStyles,
@@ -156,6 +159,8 @@ def test_a_value_given_and_the_same_value_left_out_make_the_same_study():
         ({"runtime_options": {"new": {}}}, r"runtime_options\.new\.version` is None"),
         ({"runtime_options": {"ollama": None}}, r"`runtime_options\.ollama` is None.*mapping"),
         ({"runtime_options": None}, r"`runtime_options` is None"),
+        ({"contrasts": [["ollama"]]}, r"`contrasts\[0\]` is \['ollama'\]\. Expected a list of 2:"),
+        ({"contrasts": "all"}, r"`contrasts` is 'all'\. Expected a list"),
         ({3: 4}, r"has the key 3, which is not allowed"),
         ({"runtime_options": {"ollama": {3: 4}}}, r"the key 3 in `runtime_options\.ollama`"),
     ],
@@ -164,6 +169,84 @@ def test_a_mistake_is_named_with_what_was_seen_and_expected(changes, message):
     with pytest.raises(UserError) as caught:
         study_from({**OWN, **changes}, OPTIONS, "own.yaml")
     assert re.search(message, str(caught.value), re.DOTALL), caught.value
+
+
+THREE = ["ollama", "llama_cpp", "openvino"]
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "message"),
+    [
+        (
+            [["ollama", "lama_cpp"]],
+            r"has \[ollama, lama_cpp\], and lama_cpp is not among `runtimes`",
+        ),
+        ([["ollama", "ollama"]], r"has \[ollama, ollama\]: a runtime against itself"),
+        ([["ollama", "openvino"], ["openvino", "ollama"]], r"has \[openvino, ollama\] twice"),
+        ([["ollama", "openvino"], ["ollama", "openvino"]], r"has \[ollama, openvino\] twice"),
+    ],
+)
+def test_a_contrast_that_is_no_pair_of_the_studys_runtimes_is_refused(contrasts, message):
+    with pytest.raises(UserError, match=rf"own\.yaml: `contrasts` {message}"):
+        own(runtimes=THREE, contrasts=contrasts)
+
+
+def test_contrasts_are_optional_and_kept_as_they_were_named():
+    assert own(runtimes=THREE).contrasts == ()
+    named = [["openvino", "ollama"], ["ollama", "llama_cpp"]]
+    study = own(runtimes=THREE, contrasts=named)
+    assert study.contrasts == (("openvino", "ollama"), ("ollama", "llama_cpp"))
+    assert study_from(archived_configuration(study), OPTIONS).contrasts == study.contrasts
+    schema = configuration_schema()
+    jsonschema.validate({**OWN, "contrasts": named}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**OWN, "contrasts": [["ollama"]]}, schema)
+
+
+def examples(file: str) -> list[Mapping[str, object]]:
+    """Return the configurations that a document shows in full: with all three keys."""
+    blocks = re.findall(r"(?:^    .*\n)+", (REPOSITORY / file).read_text(), re.MULTILINE)
+    shown = [yaml.safe_load(block) for block in blocks if "study: " in block]
+    return [each for each in shown if isinstance(each, Mapping) and OWN.keys() <= each.keys()]
+
+
+@pytest.mark.parametrize("start", ["own", "study.yaml", "config/README.md", "docs/measuring.md"])
+def test_a_study_of_ones_own_is_strict_whatever_it_starts_from(start):
+    """A run that broke a rule is repeated, and where no attempt kept all rules nothing goes on."""
+    starts: Mapping[str, Mapping[str, object]] = {
+        "own": OWN,
+        "study.yaml": yaml.safe_load((REPOSITORY / "config/study.yaml").read_text()),
+    }
+    (config,) = [starts[start]] if start in starts else examples(start)
+    study = study_from({**config, "study": "mine"}, OPTIONS)
+    assert (study.limits.flag_only, study.limits.attempts) == (False, 3)
+    assert (study.require_tier, study.demonstration) == ("measured", False)
+
+
+def test_the_articles_study_says_the_power_that_its_blocks_have():
+    study = load_study(REPOSITORY / "config/study.yaml").study
+    lines = (REPOSITORY / "config/study.yaml").read_text().splitlines()
+    said = " ".join(line.lstrip("# ") for line in lines)
+    pairs = len(study.models) * len(list(itertools.combinations(study.runtimes, 2)))
+    assert "Ten blocks" in said and study.blocks == 10
+    assert "over the four pairs" in said and pairs == 4
+    numbers = re.search(r"power (0\.\d\d) where the log ratio.* power (0\.\d\d) where each", said)
+    assert numbers
+    for told, spread in zip(numbers.groups(), (0.03, math.sqrt(2) * 0.03), strict=True):
+        power = power_facts(spread, study.blocks, pairs)["power_for_margin"]
+        assert float(told) == pytest.approx(power, abs=0.02)
+    assert f"a CV of {100 * 0.03 / math.sqrt(2):.1f} %)" in said
+
+
+def test_only_what_says_that_it_is_a_demonstration_is_lenient():
+    files = [
+        path
+        for path in sorted((REPOSITORY / "config").glob("*.yaml"))
+        if "study" in yaml.safe_load(path.read_text())
+    ]
+    studies = [load_study(path).study for path in files]
+    assert {study.demonstration for study in studies} == {True, False}
+    assert all(study.limits.flag_only <= study.demonstration for study in studies)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +297,7 @@ def test_an_archived_campaign_brings_its_own_configuration():
     kept = yaml.safe_load((REPOSITORY / f"data/measurements/{CAMPAIGN}/config.yaml").read_text())
     assert kept["settle"].pop("cap_s") == 4 and kept["limits"].pop("load_during_tasks_s") == 0.1
     later = {"energy": "processor", "mixed_machines": "refuse", "mixed_runtimes": "refuse"}
+    later |= {"contrasts": []}
     assert plain(study) | {"study": "demo", "measurements": kept["measurements"]} == kept | later
 
 

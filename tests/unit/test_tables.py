@@ -70,6 +70,11 @@ def test_a_row_holds_what_the_record_says(study):
     assert row["net_energy_j"] == pytest.approx(net_j)
     tokens = sum(task.generated_tokens for task in record.tasks)
     assert row["energy_j_per_token"] == pytest.approx(row["energy_j"] / tokens)
+    assert row["net_energy_j_per_token"] == pytest.approx(net_j / tokens)
+    assert row["gross_energy_j_per_token"] == pytest.approx(tasks.energy_j.cpu / tokens)
+    assert row["energy_with_dram_j_per_token"] == pytest.approx(1.1 * row["energy_j"] / tokens)
+    assert row["seconds_per_token"] == pytest.approx(row["duration_s"] / tokens)
+    assert row["idle_share"] == pytest.approx(synthetic.IDLE_POWER_W / synthetic.BUSY_POWER_W)
     assert row["gco2e"] == pytest.approx(row["energy_j"] / 3.6e6 * 268)
     assert (row["load_energy_j"], row["load_duration_s"]) == (16, 2)
     imported = (7, 1) if record.runtime.name == "ollama" else (None, None)
@@ -239,7 +244,10 @@ def test_one_model_is_summarised_from_its_own_files_alone(study):
     runs = tabulate(records, grades, agreement[0], GRAMS_PER_KWH, Mixing()).runs
     table = summary(runs, "parrot-3m")
     assert set(table["model"]) == {"parrot-3m"}
-    assert table["runs"].tolist() == table["valid_runs"].tolist() == [2, 2, 2]
+    counts = table.set_index(["runtime", "kind"])["valid_runs"].to_dict()
+    both = ("ollama", "llama_cpp")
+    due = {(name, kind): n for name in both for kind, n in (("task", 2), ("control", 1))}
+    assert counts == due and table["runs"].tolist() == table["valid_runs"].tolist()
     runs = tables_of(study).runs
     cell = (runs["model"] == "parrot-3m") & (runs["runtime"] == "ollama")
     expected = runs.loc[cell & (runs["kind"] == "task"), "energy_j_per_token"].mean()
@@ -343,7 +351,7 @@ def test_a_record_that_lacks_a_part_is_refused_by_file_and_key(study, key):
 
 
 def test_the_settings_of_a_message_are_those_of_the_records(study):
-    change(study.records[5], settings__threads=7)
+    change(min(study.records), settings__threads=7)
     with pytest.raises(UserError, match=r'"threads": 7}.*"threads": 1}'):
         tables_of(study)
 

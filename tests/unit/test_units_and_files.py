@@ -96,10 +96,13 @@ PLAN = {"models": ["m", "n"], "runtimes": ["a", "b"], "kinds": ["task", "control
 def test_every_block_holds_every_cell_once_whatever_the_seed(seed):
     runs = plan.plan(**{**PLAN, "seed": seed}, blocks=4)
     for block in range(1, 5):
-        cells = Counter(run[:3] for run in runs if run.repetition == block)
-        assert cells == Counter(
-            [(m, r, "task") for m in "mn" for r in "ab"] + [(m, "a", "control") for m in "mn"]
-        )
+        own = [run for run in runs if run.repetition == block]
+        cells = Counter(run[:3] for run in own if run.kind != "control")
+        assert cells == Counter((m, r, "task") for m in "mn" for r in "ab")
+        # Two models, each with the control of another runtime.
+        controls = {run.model: run.runtime for run in own if run.kind == "control"}
+        assert len(own) == 6
+        assert sorted(controls.values()) == ["a", "b"]
     assert [run.repetition for run in runs] == sorted(run.repetition for run in runs)
 
 

@@ -240,9 +240,31 @@ def test_rule_files_import_only_what_the_core_offers_and_one_place_makes_it_know
         imports = re.findall(
             r"^[ \t]*(?:from|import) (\S*joules\S*)", path.read_text(), re.MULTILINE
         )
-        # What takes the user's surroundings away has to act before any library is loaded.
-        allowed = {"joules.machine": "from joules.machine import surroundings"}
+        # What takes the user's surroundings away has to act before any library is loaded; what is
+        # registered has to be known before anything is measured.
+        allowed = {
+            "joules.machine": "from joules.machine import surroundings",
+            "joules.inputs.study_plan": "from joules.inputs.study_plan import study_plan",
+        }
         for name in imports:
             assert name.startswith("joules.core") or allowed[name] in path.read_text(), path
         assert path.name == "common.smk" or not imports
     assert sum(path.read_text().count("sys.path.insert") for path in files) == 1
+
+
+def test_rule_files_load_no_library_but_msgspec_and_yaml():
+    """Each job reads them anew, and numbers of the analysis would make each start slow."""
+    source = (CHECKOUT / "workflow/rules/common.smk").read_text()
+    imports = re.findall(r"^from joules\S* import (?:\([^)]*\)|.*)$", source, re.MULTILINE)
+    assert len(imports) > 5
+    code = (
+        "import sys\n"
+        + "\n".join(imports)
+        + (
+            "\nknown = sys.stdlib_module_names | {'joules', '__main__', 'sitecustomize'}\n"
+            "print(sorted({n.split('.')[0] for n in sys.modules} - known - {'_distutils_hack'}))"
+        )
+    )
+    loaded = ast.literal_eval(run_python(code, "workflow/scripts"))
+    compiled = {name for name in loaded if "cython" in name}  # parts of PyYAML
+    assert set(loaded) - compiled <= {"msgspec", "yaml", "_yaml", "typing_extensions"}

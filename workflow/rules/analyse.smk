@@ -116,12 +116,37 @@ rule compare:
             category="Tables",
             labels={"table": "drift"},
         ),
+        problems=report(
+            "<results>/statistics/problems.csv",
+            caption="../report/problems.rst",
+            category="Tables",
+            labels={"table": "problems"},
+        ),
+        explanations=report(
+            "<results>/statistics/explanations.csv",
+            caption="../report/explanations.rst",
+            category="Tables",
+            labels={"table": "explanations"},
+        ),
+        texts=report(
+            "<results>/statistics/texts.csv",
+            caption="../report/texts.rst",
+            category="Tables",
+            labels={"table": "texts"},
+        ),
+        broken_rules=report(
+            "<results>/statistics/broken_rules.csv",
+            caption="../report/broken_rules.rst",
+            category="Tables",
+            labels={"table": "broken rules"},
+        ),
     log:
         "<logs>/compare.log",
     conda:
         "../../envs/analysis.yaml"
     params:
         runtimes=list(STUDY.runtimes),
+        contrasts=[list(pair) for pair in STUDY.contrasts],
     script:
         "../scripts/compare.py"
 
@@ -145,6 +170,10 @@ rule claim:
         rules="<results>/statistics/rules.csv",
         contested="<results>/statistics/contested.csv",
         drift="<results>/statistics/drift.csv",
+        problems="<results>/statistics/problems.csv",
+        explanations="<results>/statistics/explanations.csv",
+        texts="<results>/statistics/texts.csv",
+        broken_rules="<results>/statistics/broken_rules.csv",
         code=code_of("claim", "core", "inputs", "analyse", "write"),
     output:
         "<results>/claims.json",
@@ -159,6 +188,7 @@ rule claim:
         kinds=list(STUDY.kinds),
         seed=STUDY.seed,
         carbon=msgspec.to_builtins(STUDY.carbon),
+        plan=msgspec.to_builtins(PLAN),
     script:
         "../scripts/claim.py"
 

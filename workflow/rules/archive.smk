@@ -1,5 +1,6 @@
-# Needs records, grades, prompts, agreements and the schedule. Leaves the campaign as one zip file,
-# from which everything right of the records can be rebuilt.
+# Needs records, grades, prompts, agreements and the schedule, and takes the study's registration and
+# invalid attempts along. Leaves the campaign as one zip file, from which everything right of the
+# records can be rebuilt.
 
 
 rule archive:
@@ -17,5 +18,6 @@ rule archive:
         "../../envs/analysis.yaml"
     params:
         config=configuration_to_archive(),
+        catalogue=catalogue_to_archive(),
     script:
         "../scripts/archive.py"

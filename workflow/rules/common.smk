@@ -10,10 +10,16 @@ import msgspec
 from snakemake.exceptions import WorkflowError
 
 from joules.core import paths
-from joules.core.catalogue import Catalogue, prompting_of, source_of
+from joules.core.catalogue import archived_catalogue_of, prompting_of, source_of
 from joules.core.errors import UserError
-from joules.core.plan import Run, plan_of, positions, urgency
-from joules.core.reading import read_catalogue, read_configuration, study_of
+from joules.core.plan import Run, positions, urgency
+from joules.core.reading import (
+    archived_catalogue,
+    read_catalogue,
+    read_configuration,
+    runs_of,
+    study_of,
+)
 from joules.core.run_parameters import (
     check_names,
     max_tokens_of,
@@ -23,6 +29,7 @@ from joules.core.run_parameters import (
 )
 from joules.core.sense import check_sense
 from joules.core.study import archived_configuration
+from joules.inputs.study_plan import study_plan
 from joules.machine import surroundings
 
 # Everything that must come before a run is more urgent than any run.
@@ -43,16 +50,16 @@ def settle_surroundings():
 
 
 def checked_study():
-    """Return the study and the catalogue; a mistake of the user is one line, without a traceback."""
+    """Return study, catalogue, runs and plan; a mistake of the user is one line, no traceback."""
     try:
         study = study_of(config, ROOT)
-        catalogue = Catalogue(models={}) if study.archived else read_catalogue(ROOT)
+        catalogue = archived_catalogue(study, ROOT) if study.archived else read_catalogue(ROOT)
         if not study.archived:
             check_names(study, catalogue, paths.runtime_names(PACKAGE))
             check_sense(study, catalogue, ROOT)
+        return study, catalogue, runs_of(study, ROOT), study_plan(study, catalogue, ROOT)
     except UserError as error:
         raise WorkflowError(str(error))
-    return study, catalogue
 
 
 def require_meter():
@@ -72,12 +79,12 @@ def end_on_hangup():
 
 
 settle_surroundings()
-STUDY, CATALOGUE = checked_study()
-# Scripts read the whole configuration, with every default in its place.
+STUDY, CATALOGUE, RUNS, PLAN = checked_study()
+# Scripts read the whole configuration, with every default in its place. The plan lies beside it for
+# rule measure, whose records must not become stale by it.
 config.clear()
-config.update(msgspec.to_builtins(STUDY))
+config.update(msgspec.to_builtins(STUDY) | {"plan": msgspec.to_builtins(PLAN)})
 
-RUNS = plan_of(STUDY)
 POSITION = positions(RUNS)
 # Where records and grades come from: this study, or an archived campaign.
 SOURCE = paths.archived_folder(STUDY.campaign) if STUDY.archived else "<results>"
@@ -176,6 +183,14 @@ def configuration_to_archive():
     if STUDY.archived:
         return read_configuration(ROOT / SOURCE / paths.CONFIGURATION)
     return archived_configuration(STUDY)
+
+
+def catalogue_to_archive():
+    """Return the entries of the study's models, or what a campaign that is packed again came with."""
+    if not STUDY.archived:
+        return archived_catalogue_of(CATALOGUE, STUDY.models)
+    file = ROOT / SOURCE / paths.CATALOGUE
+    return read_configuration(file) if file.exists() else None
 
 
 def code_of(script, *rooms):

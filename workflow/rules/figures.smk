@@ -1,4 +1,4 @@
-# Needs the tables and two of the statistics. Leaves every figure as SVG, PDF and PNG.
+# Needs the tables and three of the statistics. Leaves every figure as SVG, PDF and PNG.
 # Each is a module of joules/draw/figures. No figure needs a model or a meter.
 
 
@@ -11,6 +11,7 @@ rule plot:
         trace="<results>/tables/trace.parquet",
         cells="<results>/statistics/cells.csv",
         comparisons="<results>/statistics/comparisons.csv",
+        drift="<results>/statistics/drift.csv",
         code=code_of("plot", "core", "analyse", "draw"),
     output:
         svg=report(

@@ -11,5 +11,6 @@ if __name__ == "__main__":
         root = Path(snakemake.input["schedule"]).parent
         files.append(Path(snakemake.input["schedule"]))
         citation = Path(snakemake.input["citation"])
-        pack(root, files, snakemake.params["config"], citation, Path(snakemake.output[0]))
+        config, catalogue = snakemake.params["config"], snakemake.params["catalogue"]
+        pack(root, files, config, citation, Path(snakemake.output[0]), catalogue)
         report(f"{len(files)} files in {snakemake.output[0]}")

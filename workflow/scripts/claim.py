@@ -9,17 +9,21 @@ from joules.core.reporting import reporting
 from joules.write.claims import TABLES, claims
 from joules.write.claims_file import write_claims
 from joules.write.published_scores import published_scores
+from joules.write.registered import registration_of
 from joules.write.study_facts import AskedStudy, representative_records, study_facts
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
-        given, asked = snakemake.input, msgspec.convert(dict(snakemake.params.items()), AskedStudy)
+        given, params = snakemake.input, dict(snakemake.params.items())
+        registration = registration_of(listed(given["records"]), params.pop("plan"))
+        asked = msgspec.convert(params, AskedStudy)
         runs = pd.read_parquet(given["runs"])
         records = representative_records(listed(given["records"]), runs)
         read = {name: pd.read_csv(given[name]) for name in (*TABLES, "attempts", "validity")}
-        facts = study_facts(runs, records, asked, read["attempts"], read["validity"])
+        seen = (read["attempts"], read["validity"], registration)
+        facts = study_facts(runs, records, asked, *seen)
         found = claims(facts, read, published_scores(read_catalogue(), asked.models))
         write_claims(snakemake.output[0], found)
         for warning in found.study.warnings:
             report(f"warning: {warning.text}")
-        report(found.permission.sentence)
+        report(f"{found.permission.sentence} The study is {registration.standing}.")

@@ -13,6 +13,7 @@ if __name__ == "__main__":
             pd.read_parquet(snakemake.input["runs"]),
             pd.read_parquet(snakemake.input["tasks"]),
             snakemake.params["runtimes"],
+            snakemake.params["contrasts"],
         )
         for line in left_out_blocks(tables["comparisons"]):
             report(line)

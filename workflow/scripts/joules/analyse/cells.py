@@ -13,24 +13,29 @@ from scipy import stats
 from joules.analyse.conventions import METRIC, Row, Values
 from joules.analyse.derived_columns import with_columns_of_cells
 from joules.analyse.estimates import mean_interval, numeric, wilson
+from joules.analyse.problems import per_correct_intervals
 
 CELL_METRICS = (
     *("energy_j_per_token", "energy_j_per_task", "tokens_per_s", "power_w", "duration_s"),
     *("energy_j", "net_energy_j_per_token", "energy_delay_js", "generated_tokens"),
+    *("gross_energy_j_per_token", "seconds_per_token", "idle_share"),
     *("load_energy_j", "load_duration_s", "idle_power_w", "resident_power_w"),
     *("residency_power_w", "dram_share", "gap_share", "gco2e_per_1000_tasks"),
 )
 
 
-def cells(runs: pd.DataFrame) -> pd.DataFrame:
+def cells(runs: pd.DataFrame, tasks: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return one row per model, runtime and kind: means of its valid runs with 95 % t intervals.
 
     `sd` and `cv` are of energy per token; the interval of `cv` is the chi-square interval of the
     SD over the mean. Every run answers the same problems, so pass@1 is that of one run (the first
     valid one) with Wilson's interval over problems; where the study has kind `quality`, that run
-    counts for kind `task` too. `energy_j_per_correct` = energy per task / pass@1.
+    counts for kind `task` too. `energy_j_per_correct` = energy per task / pass@1; its interval, of
+    kind `task` and where the table of tasks is given, is over blocks and problems
+    (`joules.analyse.problems`).
     """
     derived = with_columns_of_cells(runs)
+    per_correct = {} if tasks is None else per_correct_intervals(tasks, runs)
     rows: list[Row] = []
     for (model, runtime, label, kind), group in derived.groupby(
         ["model", "runtime", "runtime_label", "kind"]
@@ -51,6 +56,8 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
         row |= _spread(valid[METRIC].to_numpy())
         graded = _quality_run(derived, model, runtime, kind, valid)
         row |= _pass_rate(graded, valid["energy_j_per_task"].mean())
+        ends = per_correct.get((model, runtime), (None, None)) if kind == "task" else (None, None)
+        row["low_energy_j_per_correct"], row["high_energy_j_per_correct"] = ends
         for name in ("truncated", "aborted"):
             row[f"{name}_share"] = (
                 valid[name].sum(min_count=1) / valid["tasks"].sum() if len(valid) else None

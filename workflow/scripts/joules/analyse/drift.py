@@ -19,26 +19,37 @@ LEAST_FOR_TREND = 4
 MOST_FOR_SLOPE = 2_000  # runs; the slope takes all pairs, so its memory grows with their square
 
 
+def deviations(runs: pd.DataFrame, quantity: str = METRIC) -> pd.DataFrame:
+    """Return the valid runs in the order of measuring, with the column `deviation`.
+
+    It is the run's value over the mean of its arm, less 1. A control repeats a task run, so both
+    have one mean. Runs of kind `quality` follow after the blocks and are none of them; a run
+    without that value has no row.
+    """
+    valid = runs[runs["valid"] & (runs["kind"] != "quality")].sort_values("position_actual")
+    arm = [valid["model"], valid["runtime"], valid["kind"].replace("control", "task")]
+    deviation = valid[quantity] / valid.groupby(arm)[quantity].transform("mean") - 1
+    placed = valid.assign(deviation=deviation.replace([np.inf, -np.inf], np.nan))
+    return placed.dropna(subset=["deviation"])
+
+
 def drift(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the trend of energy per token and of idle power over the order of the valid runs.
 
-    The residual is a run's value over its cell's mean, less 1. One row per cell, and one with
-    model, runtime and kind `all` over the whole study. `slope_per_run`: Theil-Sen, relative change
-    per place in the order, with 95 % interval (of more than 2,000 runs, every second, third and so
-    on is taken); Kendall's tau for a trend; Durbin-Watson (2: no autocorrelation) and Ljung-Box at
-    lag 1. Diagnostics: blocks are what protects from drift.
+    It is the trend of the `deviations`. One row per cell, and one with model, runtime and kind
+    `all` over the whole study. `slope_per_run`: Theil-Sen, relative change per place in the order,
+    with 95 % interval (of more than 2,000 runs, every second, third and so on is taken); Kendall's
+    tau for a trend; Durbin-Watson (2: no autocorrelation) and Ljung-Box at lag 1. Diagnostics:
+    blocks are what protects from drift.
     """
     cell = ["model", "runtime", "kind"]
-    valid = runs[runs["valid"] & (runs["kind"] != "quality")].sort_values("position_actual")
     rows = []
     for quantity in (METRIC, "idle_power_w"):
-        residual = valid[quantity] / valid.groupby(cell)[quantity].transform("mean") - 1
-        placed = valid.assign(residual=residual).replace([np.inf, -np.inf], np.nan)
-        placed = placed.dropna(subset=["residual"])
+        placed = deviations(runs, quantity)
         groups = [(("all", "all", "all"), placed), *placed.groupby(cell)]
         for names, group in groups:
             row = dict(zip(cell, names, strict=True)) | {"quantity": quantity, "n": len(group)}
-            rows.append(row | _trend(group["position_actual"], group["residual"]))
+            rows.append(row | _trend(group["position_actual"], group["deviation"]))
     return numeric(pd.DataFrame(rows, columns=DRIFT_COLUMNS))
 
 

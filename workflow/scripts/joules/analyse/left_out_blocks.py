@@ -8,6 +8,7 @@ REASONS = {
     "split_blocks": "of two sessions",
     "mixed_blocks": "of two machines, builds or versions of the instrument",
     "invalid_blocks": "invalid",
+    "flagged_blocks": "with a run that broke a rule",
 }
 
 

@@ -36,9 +36,7 @@ def cell_of(record: Record) -> Row:
 def _stated_net_j(window: Window, counted: EnergyChoice) -> float | None:
     """Return the net energy that the record states; None where it states none."""
     net = window.net_energy_j
-    if net is None or (net.cpu is None and net.gpu is None):
-        return None
-    return net.headline_j(counted)
+    return net.headline_j(counted) if net is not None and net.has_headline(counted) else None
 
 
 def _energy_j(window: Window | None, counted: EnergyChoice) -> float | None:
@@ -117,6 +115,8 @@ def run_row(record: Record, grade: Grade | None, grams_per_kwh: float) -> Row:
             resident_power_w=resident_power_w,
             passed=passed,
             graded=graded,
+            gross_energy_j=whole.energy_j.headline_j(counted),
+            dram_energy_j=parts_j.dram,
         ),
     }
 

@@ -47,7 +47,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     generated_tokens: Annotated[Count, _means("tokens generated in the run, a whole number from 1")]
     kind: Annotated[
         Kind,
-        _means("task (or empty), control (second runs of one runtime: the null control) or fixed"),
+        _means("task (or empty), control (a second run of a runtime: the null control) or fixed"),
     ] = "task"
     runtime_label: Annotated[str | None, _means("the runtime's name as figures print it")] = None
     session: Annotated[
@@ -56,6 +56,13 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     valid: Annotated[
         bool, _means("true or false; a run that is not valid is left out and listed")
     ] = True
+    validity_codes: Annotated[
+        str | None,
+        _means(
+            "rules that the run broke and counts all the same, with semicolons between them, or "
+            "empty: such a run carries no claim"
+        ),
+    ] = None
     tier: Annotated[
         Tier | None,
         _means("measured, sampled or estimated: what the energy comes from; the same in all rows"),
@@ -93,7 +100,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
 COLUMNS = {column.name: column.description for column in keys_of(RunRow)}
 REQUIRED = [column.name for column in keys_of(RunRow) if column.default is None]
 WORDS = ("kind", "tier", "valid")  # in small or capital letters
-TEXTS = ("model", "runtime", "runtime_label", "session")
+TEXTS = ("model", "runtime", "runtime_label", "session", "validity_codes")
+MAY_BE_EMPTY = ("kind", "validity_codes")
 TRUTH = {"yes": "true", "no": "false"}  # beside what msgspec knows: true, false, 1, 0
 # What other units are in joule, to name the factor in the error.
 OTHER_UNITS = {
@@ -211,6 +219,7 @@ def _run(where: str, cells: dict[str, str]) -> RunRow:
 def _check_together(path: Path, lines: Sequence[int], runs: Sequence[RunRow]) -> None:
     """Refuse rows that cannot be of one study."""
     seen: dict[tuple[str | int, ...], int] = {}
+    controls: dict[tuple[str | int, ...], int] = {}
     for line, run in zip(lines, runs, strict=True):
         key = (run.model, run.runtime, run.kind, run.block)
         if seen.setdefault(key, line) != line:
@@ -224,12 +233,12 @@ def _check_together(path: Path, lines: Sequence[int], runs: Sequence[RunRow]) ->
                 f"{path}, row {line}, column tier: {run.tier!r}, but row {lines[0]} has "
                 f"{runs[0].tier!r}. Expected one tier in all rows. Analyse them apart."
             )
-    for model in sorted({run.model for run in runs}):
-        controls = {run.runtime for run in runs if (run.model, run.kind) == (model, "control")}
-        if len(controls) > 1:
+        control = (run.model, run.block) if run.kind == "control" else ()
+        if control and controls.setdefault(control, line) != line:
             raise BadTable(
-                f"{path}, column kind: the model {model} has controls of {sorted(controls)}. "
-                "Expected those of one runtime. Keep one."
+                f"{path}, rows {controls[control]} and {line}, column kind: two controls of "
+                f"{run.model} in block {run.block}. Expected one per model and block; the runtimes "
+                "may take turns. Keep one."
             )
 
 
@@ -237,7 +246,7 @@ def read_runs(path: str | Path) -> list[RunRow]:
     """Return the runs of a CSV file (separated by commas, semicolons or tabs).
 
     Columns that are not known are left out. An empty cell of a needed column, or of an optional one
-    that others fill (but `kind`), is an error. Raises BadTable
+    that others fill (but those of `MAY_BE_EMPTY`), is an error. Raises BadTable
     with row and column, and UserError for a file that cannot be read.
     """
     path = Path(path)
@@ -255,8 +264,7 @@ def read_runs(path: str | Path) -> list[RunRow]:
     for place, (line, _) in enumerate(rows):
         where = f"{path}, row {line}"
         given = {name: texts_of[name][place] for name in used}
-        if not given.get("kind"):
-            given.pop("kind", None)
+        given = {name: text for name, text in given.items() if text or name not in MAY_BE_EMPTY}
         for name in (name for name, text in given.items() if not text):
             raise BadTable(
                 f"{where}, column {name}: the cell is empty. Expected {COLUMNS[name]}. Fill it, "

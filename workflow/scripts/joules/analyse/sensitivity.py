@@ -1,6 +1,7 @@
 """The same comparisons by other methods: does the answer hang on the choice of the test?
 
-Nothing here decides a verdict; p-values are not corrected. Methods, in the order of the rows:
+Nothing here decides a verdict; p-values are not corrected, and where `claimable` is false no claim
+follows from them. Methods, in the order of the rows:
 `sign_flip` (the primary one, repeated), `bca_bootstrap` (from 20 blocks on: below, its intervals
 are too narrow), `welch`, `mannwhitney`, `wilcoxon` (as course guides ask), `without_flagged` and
 `without_outliers` (the primary test on fewer blocks), `net_energy` (the primary test on energy
@@ -20,14 +21,14 @@ from scipy import stats
 
 from joules.analyse.comparison import compare_pair
 from joules.analyse.conventions import ALPHA, METRIC, Row, Values
-from joules.analyse.derived_columns import net_energy_j_per_token
 from joules.analyse.estimates import numeric
-from joules.analyse.pairs import paired_blocks
+from joules.analyse.pairs import CODES, Pairs, distrusted, paired_blocks
 from joules.analyse.sign_flip import BATCH
 from joules.core.wording import number_of
 
 SENSITIVITY_COLUMNS = [
-    *("model", "runtime_a", "runtime_b", "method", "ratio", "low", "high", "p", "n", "note"),
+    *("model", "runtime_a", "runtime_b", "method", "ratio", "low", "high", "p", "n", "claimable"),
+    "note",
 ]
 LEAST_FOR_BOOTSTRAP = 20
 BOOTSTRAP_RESAMPLES = 9_999
@@ -148,7 +149,8 @@ def mixed_model(answers: pd.DataFrame, a: str, b: str) -> Row:
     """Return the ratio a over b of J per token over single answers, by a linear mixed model.
 
     log(J per token) = runtime + task + run + block, the last three random, by REML (statsmodels).
-    It is the run that is repeated; a model without `run` and `block` would be far too sure. A fit
+    It is the run that is repeated; a model without `run` and `block` would be far too sure, and so
+    would one of normal quantiles: interval and p are those of t with blocks - 1. A fit
     that does not converge, or whose standard error is no number, is reported and not used.
     `answers` has the columns runtime, block, task_id, energy_j, generated_tokens.
     """
@@ -173,12 +175,13 @@ def mixed_model(answers: pd.DataFrame, a: str, b: str) -> Row:
     if fit is None:
         return _nothing(note)
     estimate, error = float(fit.params["first"]), float(fit.bse["first"])
-    half = float(stats.norm.ppf(1 - ALPHA / 2)) * error
+    t = stats.t(used["block"].nunique() - 1)
+    half = float(t.isf(ALPHA / 2)) * error
     return {
         "ratio": _short(math.exp(estimate)),
         "low": _short(math.exp(estimate - half)),
         "high": _short(math.exp(estimate + half)),
-        "p": _short(float(fit.pvalues["first"]), digits=2),
+        "p": _short(float(2 * t.sf(abs(estimate) / error)), digits=2),
         "n": len(frame),
         "note": note,
     }
@@ -209,18 +212,14 @@ def sensitivity(tasks: pd.DataFrame, runs: pd.DataFrame, comparisons: pd.DataFra
     rows: list[Row] = []
     for pair in wanted.itertuples():
         model, a, b = str(pair.model), str(pair.runtime_a), str(pair.runtime_b)
-        blocks = paired_blocks(runs, model, a, b).blocks
+        pairs = paired_blocks(runs, model, a, b)
+        blocks = pairs.blocks
         left, right = (_values(runs, model, runtime, blocks) for runtime in (a, b))
         x, y = (arm[METRIC].to_numpy(dtype=float) for arm in (left, right))
         primary = _of_comparison(pair)
         found = {"sign_flip": primary, "bca_bootstrap": bca_bootstrap(x, y)}
         found |= _rank_tests(pair, x, y)
-        clean = ((left["validity_codes"] == "") & (right["validity_codes"] == "")).to_numpy()
-        found["without_flagged"] = (
-            _fewer(x, y, clean, primary, "with a flagged run")
-            if clean.any()
-            else _nothing("Every block has a flagged run.")
-        )
+        found["without_flagged"] = _without_flagged(pairs, left, right, primary)
         most = (len(x) - 1) / math.sqrt(len(x)) if len(x) else 0.0
         found["without_outliers"] = (
             _fewer(x, y, _kept(x, y), primary, "beyond three SD")
@@ -235,12 +234,29 @@ def sensitivity(tasks: pd.DataFrame, runs: pd.DataFrame, comparisons: pd.DataFra
         else:
             found["mixed_model"] = _nothing(too_many)
         names: Row = {"model": model, "runtime_a": a, "runtime_b": b}
+        names["claimable"] = bool(pair.claimable)
         rows += [names | {"method": method} | row for method, row in found.items()]
     return numeric(pd.DataFrame(rows, columns=SENSITIVITY_COLUMNS))
 
 
+def _without_flagged(pairs: Pairs, left: pd.DataFrame, right: pd.DataFrame, primary: Row) -> Row:
+    if pairs.flagged:
+        words = number_of(len(pairs.flagged), "block")
+        return primary | {"note": f"{words} with a flagged run left out: the primary test does so."}
+    clean = np.array(
+        [
+            not distrusted(one) and not distrusted(other)
+            for one, other in zip(left[CODES], right[CODES], strict=True)
+        ],
+        dtype=bool,
+    )
+    if len(clean) and not clean.any():
+        return _nothing("Every block has a flagged run.")
+    return _fewer(pairs.a, pairs.b, clean, primary, "with a flagged run")
+
+
 def _net(left: pd.DataFrame, right: pd.DataFrame) -> Row:
-    values = [net_energy_j_per_token(arm).to_numpy(dtype=float) for arm in (left, right)]
+    values = [arm["net_energy_j_per_token"].to_numpy(dtype=float) for arm in (left, right)]
     if not all((np.isfinite(arm) & (arm > 0)).all() for arm in values):
         return _nothing("A run has no positive energy above idle, or its idle power is unknown.")
     return _primary(values[0], values[1], "Energy less that of the idle machine.")

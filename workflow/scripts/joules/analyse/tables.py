@@ -67,7 +67,9 @@ RUNS = _schema(
     int: tasks prompt_tokens generated_tokens
     float: energy_j gross_energy_j cpu_energy_j gpu_energy_j dram_energy_j net_energy_j idle_power_w
     float: resident_power_w residency_power_w duration_s window_duration_s gap_share
-    float: energy_j_per_token energy_j_per_task tokens_per_s power_w
+    float: energy_j_per_token gross_energy_j_per_token net_energy_j_per_token
+    float: energy_with_dram_j_per_token energy_j_per_task seconds_per_token tokens_per_s power_w
+    float: idle_share
     float: import_energy_j import_duration_s load_energy_j load_duration_s
     int: passed graded
     float: pass_at_1 energy_j_per_correct
@@ -162,11 +164,8 @@ class _Rows:
 def _attempts(records: Collection[Path]) -> pd.DataFrame:
     """Return the invalid attempts that lie beside these records."""
     rows: list[Row] = []
-    folders = {path.parent for path in records}
-    # A folder holds very many records and is searched once for each; seldom is anything found.
-    crowded = {folder for folder in folders if any(folder.glob("*.invalid-*.json"))}
-    for record in records:
-        for found in invalid_attempts(record) if record.parent in crowded else ():
+    for attempts in invalid_attempts(records).values():
+        for found in attempts:
             rows += attempt_rows(read_record(found), attempt_of(found))
     frame = pd.DataFrame(rows, columns=ATTEMPT_COLUMNS)
     return frame.sort_values(ATTEMPT_COLUMNS[:5], kind="stable", ignore_index=True)

@@ -1,8 +1,8 @@
 """Compare runtimes by a table of runs that others measured, with the code that makes the article.
 
 RUNS is a CSV file with one row per run. OUT gets comparisons.csv (one row per model and pair of
-runtimes), controls.csv and fixed.csv where there are such runs, cells.csv, ranking.csv,
-sensitivity.csv, claims.json and figures/.
+runtimes), controls.csv and fixed.csv where there are such runs, cells.csv, explanations.csv,
+ranking.csv, sensitivity.csv, broken_rules.csv where a run broke one, claims.json and figures/.
 """
 
 import argparse
@@ -10,16 +10,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pandas as pd
 
+from joules.analyse.broken_rules import broken_rules
 from joules.analyse.cells import cells
-from joules.analyse.comparison import compare
+from joules.analyse.comparison import ALL, compare
 from joules.analyse.conventions import ALPHA, MARGIN, Row
 from joules.analyse.derived_columns import derived_columns
 from joules.analyse.drift import DRIFT_COLUMNS, drift
 from joules.analyse.estimates import numeric
+from joules.analyse.explanations import explanations
+from joules.analyse.left_out_blocks import REASONS
 from joules.analyse.phases import BREAK_EVEN_COLUMNS, PHASE_COLUMNS, break_even
 from joules.analyse.quality import (
     CONTESTED_COLUMNS,
@@ -46,6 +50,9 @@ from joules.write.claims_file import (
 )
 
 FILE_OF_KIND = {"task": "comparisons", "control": "controls", "fixed": "fixed"}
+ALSO_WRITTEN = (
+    *("cells", "explanations", "ranking", "sensitivity", "drift", "break_even", "broken_rules"),
+)
 UNSTATED = "unstated"
 
 
@@ -67,18 +74,41 @@ def completed(runs: Sequence[RunRow]) -> pd.DataFrame:
             "runtime_label": run.runtime_label or run.runtime,
             "session": run.session or UNSTATED,
             "tier": run.tier or UNSTATED,
-            "validity_codes": "",
+            "validity_codes": run.validity_codes or "",
         }
         rows.append(msgspec.structs.asdict(run) | stated | derived)
     return numeric(pd.DataFrame(rows, columns=RUNS.names))
 
 
-def analysed(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def contrasts_of(text: str, runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the pairs of runtimes that `text` names as `a/b,c/d`; none for an empty text.
+
+    Raises UserError for what is not a pair of two runtimes of the table.
+    """
+    known = sorted(set(runs["runtime"]))
+    found = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        cut = [place for place, sign in enumerate(part) if sign == "/"]
+        pairs = [(part[:place].strip(), part[place + 1 :].strip()) for place in cut]
+        pairs = [(a, b) for a, b in pairs if a in known and b in known and a != b]
+        if len(pairs) != 1:
+            raise UserError(
+                f"CONTRASTS has {part!r}. Expected two different runtimes of the table with a "
+                f"slash between them, of {', '.join(known)}. Give for example: "
+                f'CONTRASTS="{"/".join(known[:2])}"'
+            )
+        found += pairs
+    return found
+
+
+def analysed(
+    runs: pd.DataFrame, contrasts: Sequence[tuple[str, str]] = ()
+) -> dict[str, pd.DataFrame]:
     """Return the statistics that runs alone can give; tables of single answers are empty.
 
     Raises BadTable when no two runtimes have a block in common.
     """
-    comparisons, of_cells = compare(runs), cells(runs)
+    comparisons, of_cells = compare(runs, contrasts=contrasts), cells(runs)
     task = comparisons[comparisons["kind"] == "task"]
     if not len(task) or not task["n_blocks"].max():
         raise BadTable(
@@ -93,15 +123,20 @@ def analysed(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "rules": RULE_COLUMNS,
         "contested": CONTESTED_COLUMNS,
     }
+    no_answers = TASKS.empty_table().to_pandas()
     placed = runs["position_actual"].notna().all()
     loaded = runs["load_energy_j"].notna().all() and runs["tasks"].notna().all()
     return {
         "cells": of_cells,
         "comparisons": comparisons,
-        "sensitivity": sensitivity(TASKS.empty_table().to_pandas(), runs, comparisons),
+        "explanations": explanations(no_answers, runs),
+        "broken_rules": broken_rules(runs),
+        "sensitivity": sensitivity(no_answers, runs, comparisons),
         "ranking": ranking(runs, comparisons),
         "drift": drift(runs) if placed else pd.DataFrame(columns=DRIFT_COLUMNS),
-        "break_even": break_even(of_cells) if loaded else pd.DataFrame(columns=BREAK_EVEN_COLUMNS),
+        "break_even": break_even(of_cells, comparisons)
+        if loaded
+        else pd.DataFrame(columns=BREAK_EVEN_COLUMNS),
     } | {name: pd.DataFrame(columns=columns) for name, columns in empty.items()}
 
 
@@ -116,7 +151,7 @@ def _study(runs: pd.DataFrame, name: str) -> ComparedStudy:
         tier=runs["tier"].iloc[0],
         models=[NamedModel(model) for model in sorted(set(runs["model"]))],
         runtimes=[LabelledRuntime(row.runtime, row.runtime_label) for row in labels.itertuples()],
-        control_runtime=control[0] if control else None,
+        control_runtime=(control[0] if len(control) == 1 else ALL) if control else None,
         kinds=sorted(set(runs["kind"])),
         blocks=int(task["block"].nunique()),
         runs=len(runs),
@@ -150,15 +185,11 @@ def figures_of(runs: pd.DataFrame) -> list[str]:
 
 def _left_out(comparisons: pd.DataFrame) -> Iterator[str]:
     for row in comparisons.itertuples():
-        for blocks, words in (
-            (row.invalid_blocks, "a run is absent or not valid"),
-            (row.split_blocks, "runs of two sessions"),
-            (row.mixed_blocks, "runs of two machines, builds or versions of the instrument"),
-        ):
-            if blocks:
+        for column, words in REASONS.items():
+            if blocks := getattr(row, column):
                 yield (
                     f"{row.model}, {row.runtime_a} and {row.runtime_b} ({row.kind}): blocks "
-                    f"{blocks.replace(';', ', ')} are left out: {words}."
+                    f"{blocks.replace(';', ', ')} are left out ({words})."
                 )
 
 
@@ -175,24 +206,39 @@ def refuse_unwritable(folder: Path) -> None:
         ) from error
 
 
+def _line(row: Any) -> str:
+    """Return one comparison as a line for people."""
+    return (
+        f"{row.model}: {row.runtime_a} / {row.runtime_b} = {row.ratio:.4f} "
+        f"[{row.ratio_low:.4f}, {row.ratio_high:.4f}] alone, "
+        f"[{row.simultaneous_low:.4f}, {row.simultaneous_high:.4f}] with its family "
+        f"({row.family}), {number_of(row.n_blocks, 'block')}, adjusted p {row.p_holm:.4g}: "
+        f"{row.verdict} (tier {row.tier})"
+    )
+
+
 def analyse(
-    path: Path, folder: Path, report: Callable[[str], None] = lambda line: None
+    path: Path,
+    folder: Path,
+    report: Callable[[str], None] = lambda line: None,
+    contrasts: str = "",
 ) -> list[str]:
     """Analyse the runs of a CSV file; write all files into `folder`; return lines to print.
 
-    `report` is told what is being done, which takes a minute or more with many runs.
+    `report` is told what is being done, which takes a minute or more with many runs. `contrasts`
+    names the pairs of runtimes that were asked about, as `a/b,c/d`; empty: all of them.
     Raises BadTable for a table that cannot be analysed, and UserError for a file that cannot be
     read or a folder that cannot be written.
     """
     refuse_unwritable(folder)
     runs = completed(read_runs(path))
     report(f"{number_of(len(runs), 'run')} read; comparing")
-    tables = analysed(runs)
+    tables = analysed(runs, contrasts_of(contrasts, runs))
     comparisons = tables["comparisons"]
     folder.mkdir(parents=True, exist_ok=True)
     own = {
         name: comparisons[comparisons["kind"] == kind] for kind, name in FILE_OF_KIND.items()
-    } | {name: tables[name] for name in ("cells", "ranking", "sensitivity", "drift", "break_even")}
+    } | {name: tables[name] for name in ALSO_WRITTEN}
     for name, table in own.items():
         (folder / f"{name}.csv").unlink(missing_ok=True)  # of an earlier table
         if len(table):
@@ -203,12 +249,13 @@ def analyse(
     for name in figures_of(runs):
         report(f"drawing {name}")
         save(draw(name, {**tables, "runs": runs}, demonstration=False), folder / "figures" / name)
-    lines = [
-        f"{row.model}: {row.runtime_a} / {row.runtime_b} = {row.ratio:.4f} "
-        f"[{row.ratio_low:.4f}, {row.ratio_high:.4f}], {number_of(row.n_blocks, 'block')}, "
-        f"adjusted p {row.p_holm:.4g}: {row.verdict} (tier {row.tier})"
-        for row in own["comparisons"].itertuples()
-    ]
+    lines = [_line(row) for row in own["comparisons"].itertuples()]
+    refused = own["comparisons"][~own["comparisons"]["claimable"]]
+    if found.permission.energy_difference:
+        lines += [
+            f"{row.model}, {row.runtime_a} and {row.runtime_b}: no claim. {row.no_claim_reason}"
+            for row in refused.itertuples()
+        ]
     lines += [*_left_out(comparisons), found.permission.sentence]
     return [*lines, f"Tables, claims and figures are in {folder}"]
 
@@ -216,7 +263,7 @@ def analyse(
 def act(options: argparse.Namespace) -> int:
     """Analyse the table and print what was found; return 1 for a table that cannot be analysed."""
     try:
-        lines = analyse(options.runs, options.out, command_line.say_aside)
+        lines = analyse(options.runs, options.out, command_line.say_aside, options.contrasts)
     except BadTable as error:
         command_line.say_aside(f"error: {error}")
         return command_line.NOT_SO
@@ -226,10 +273,14 @@ def act(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Analyse a table of runs; see `command_line` for the exit status."""
-    make, columns = "make analyse RUNS=runs.csv OUT=folder", f"columns of RUNS\n{describe()}"
+    make = 'make analyse RUNS=runs.csv OUT=folder [CONTRASTS="a/b,c/d"]'
+    columns = f"columns of RUNS\n{describe()}"
     command = command_line.Command("analyse", __doc__, make, columns)
     command.add_argument("runs", type=command_line.given_path, help="the table of runs, as CSV")
     command.add_argument("out", type=command_line.given_path, help="a folder for the results")
+    command.add_argument(
+        "--contrasts", default="", help="the pairs of runtimes asked about, as a/b,c/d; else all"
+    )
     return command_line.run(command, arguments, act)
 
 

@@ -10,6 +10,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from joules.analyse.conventions import ALPHA, METRIC
-from joules.analyse.pairs import paired_blocks
-from joules.analyse.power import power_facts, smallest_effect, smallest_p
+from joules.analyse.pairs import control_blocks, paired_blocks
+from joules.analyse.power import can_differ, smallest_effect, smallest_p, spread_interval
 from joules.commands import command_line, cost
 from joules.commands.cost import LIMIT, MIDDLE, Cell, Four
 from joules.commands.needs import (
@@ -37,7 +38,7 @@ from joules.core.study import Study
 from joules.core.wording import NOTHING, number_of, percent, significant
 from joules.machine.download import for_people
 
-VARIATIONS = (0.01, 0.02, 0.03, 0.05)  # coefficients of variation of a block's ratio
+SPREADS = (0.01, 0.02, 0.03, 0.05)  # SDs of the log ratio of a block
 BLOCKS = (6, 8, 10, 15, 20, 30)
 MOST_BLOCKS = 100_000
 LEAST_PAIRS = 3  # blocks of a pair from which on its own spread is taken
@@ -61,32 +62,35 @@ def blocks_of(text: str, configured: int) -> int:
 
 
 def family(study: Study) -> int:
-    """Return how many differences are tested together: pairs of runtimes times models."""
-    return math.comb(len(study.runtimes), 2) * len(study.models)
+    """Return how many differences are tested together: the primary pairs of runtimes, by models."""
+    return (len(study.contrasts) or math.comb(len(study.runtimes), 2)) * len(study.models)
 
 
-def smallest_difference(
-    spread: float, blocks: int, tests: int
-) -> tuple[float | None, float | None]:
-    """Return the smallest differences that so many blocks find with power 0.9, as shares.
+def smallest_difference(spread: float, blocks: int, tests: int) -> float | None:
+    """Return the smallest difference that so many blocks find with power 0.9, as a share.
 
-    The first holds for a single test, the second for the strictest step of Holm's correction of
-    `tests` tests, alpha / tests (paired t test, as `power_facts`). None: no difference
-    can be found, because the smallest p that the sign-flip test can give is not below alpha.
+    `spread` is the SD of the log ratio of a block; the test is the sign-flip test at the strictest
+    step of Holm's correction of `tests` tests (`joules.analyse.power`). None: it can find none.
     """
-    ratio = power_facts(spread, blocks)["minimum_ratio"]
-    alone = None if ratio is None else ratio - 1
-    if smallest_p(blocks) >= ALPHA / max(1, tests):
-        return alone, None
-    effect = smallest_effect(blocks, ALPHA / max(1, tests))
-    return alone, None if effect is None else math.expm1(effect * spread)
+    effect = smallest_effect(blocks, max(1, tests))
+    return None if effect is None else math.expm1(effect * spread)
 
 
-def own_variation(records: Sequence[Record]) -> float | None:
-    """Return the pooled SD of log ratios of two runs of a block; None without enough blocks.
+class OwnSpread(NamedTuple):
+    """What earlier records say of the log ratio of a block.
 
-    Pairs are those of the comparison: of two runtimes, and of a runtime and its null control.
+    Attributes:
+        sd: pooled over all pairs of the comparison: of two runtimes, and of the null control.
+        blocks: the most of one pair. The pairs share runs and machine, so that together they know
+            the SD hardly better than one of them.
     """
+
+    sd: float
+    blocks: int
+
+
+def own_variation(records: Sequence[Record]) -> OwnSpread | None:
+    """Return the spread of earlier records; None without enough blocks."""
     rows = [
         {
             "model": record.model.name,
@@ -101,16 +105,18 @@ def own_variation(records: Sequence[Record]) -> float | None:
         if record.kind in ("task", "control")
     ]
     runs = pd.DataFrame(rows)
-    variances = []
+    variances: list[float] = []
+    most = 0
     for model, own in runs.groupby("model") if rows else ():
         names = sorted(set(own["runtime"]))
-        wanted = [(a, b, "task") for a, b in itertools.combinations(names, 2)]
-        wanted += [(name, name, "control") for name in names]
-        for a, b, kind in wanted:
-            pairs = paired_blocks(own, str(model), a, b, kind_b=kind)
+        compared = [
+            paired_blocks(own, str(model), a, b) for a, b in itertools.combinations(names, 2)
+        ]
+        for pairs in [*compared, control_blocks(own, str(model))]:
             if len(pairs.blocks) >= LEAST_PAIRS:
                 variances.append(float(np.var(np.log(pairs.a) - np.log(pairs.b), ddof=1)))
-    return math.sqrt(sum(variances) / len(variances)) if variances else None
+                most = max(most, len(pairs.blocks))
+    return OwnSpread(math.sqrt(sum(variances) / len(variances)), most) if variances else None
 
 
 def hours(seconds: Four) -> str:
@@ -138,7 +144,7 @@ def speeds(cells: Mapping[tuple[str, str], Cell]) -> str:
     return "; ".join(told)
 
 
-def differences(study: Study, blocks: int, own: float | None) -> list[str]:
+def differences(study: Study, blocks: int, own: OwnSpread | None) -> list[str]:
     """Return in sentences what so many blocks can show."""
     tests = family(study)
     if not tests:
@@ -148,22 +154,32 @@ def differences(study: Study, blocks: int, own: float | None) -> list[str]:
         f"{tests} differences are tested together, so the smallest p must be below {level:.3g}; "
         f"{number_of(blocks, 'block')} can give {smallest_p(blocks):.2g}"
     ]
-    if smallest_p(blocks) >= level:
-        least = next(n for n in range(1, 64) if smallest_p(n) < level)
+    if not can_differ(blocks, tests):
+        least = next(n for n in range(1, 64) if can_differ(n, tests))
         lines.append(f"so no difference can be shown, however large: {least} blocks are the least")
     for spread in spreads_of(own):
-        alone, strict = smallest_difference(spread, blocks, tests)
-        seen = ", as in this study's earlier records" if spread == own else ""
+        alone, strict = (smallest_difference(spread, blocks, each) for each in (1, tests))
+        seen = ""
+        if own is not None and spread == own.sd:
+            ends = (smallest_difference(end, blocks, tests) for end in spread_interval(*own))
+            seen = (
+                f", as in this study's earlier records ({own.blocks} blocks leave it open from "
+                f"{' to '.join(map(share, ends))})"
+            )
         lines.append(
-            f"{share(strict)} with a coefficient of variation of {percent(spread)}{seen} "
+            f"{share(strict)} where the log ratio of a block has an SD of {percent(spread)}{seen} "
             f"({share(alone)} if it were tested alone)"
         )
+    lines.append(
+        "the SD is of the ratio of two runs: runs of a coefficient of variation of 2 % that have "
+        f"nothing in common give {percent(0.02 * math.sqrt(2))}"
+    )
     return lines
 
 
-def spreads_of(own: float | None) -> list[float]:
-    """Return the coefficients of variation that are looked at, the study's own one last."""
-    return [*VARIATIONS, *([] if own is None else [own])]
+def spreads_of(own: OwnSpread | None) -> list[float]:
+    """Return the SDs of log ratios that are looked at, the study's own one last."""
+    return [*SPREADS, *([] if own is None else [own.sd])]
 
 
 def share(value: float | None) -> str:
@@ -172,7 +188,7 @@ def share(value: float | None) -> str:
 
 
 def table(
-    loaded: LoadedStudy, cells: Mapping[tuple[str, str], Cell], own: float | None, now: int
+    loaded: LoadedStudy, cells: Mapping[tuple[str, str], Cell], own: OwnSpread | None, now: int
 ) -> Table:
     """Return the table of other numbers of blocks: hours, and the smallest difference of each."""
     tests, spreads = family(loaded.study), spreads_of(own)
@@ -180,11 +196,11 @@ def table(
     for name in ("blocks", "runs", "hours", "smallest p"):
         rows.add_column(name, justify="right")
     for spread in spreads:
-        rows.add_column(f"CV {percent(spread)}", justify="right")
+        rows.add_column(f"SD {percent(spread)}", justify="right")
     for blocks in sorted({*BLOCKS, now}):
         runs = loaded.runs(blocks)
         seconds = cost.total_s(loaded.study, cells, runs)
-        found = [share(smallest_difference(each, blocks, tests)[1]) for each in spreads]
+        found = [share(smallest_difference(each, blocks, tests)) for each in spreads]
         taken = f"{seconds[MIDDLE] / 3600:.1f}"
         rows.add_row(str(blocks), str(len(runs)), taken, f"{smallest_p(blocks):.2g}", *found)
     return rows
@@ -271,7 +287,12 @@ def act(options: argparse.Namespace) -> int:
     for what, text in report(loaded, blocks, cells, records):
         screen.print(Text(f"{what:<20} {text}"))
     if family(study):
-        screen.print(Text("\nSmallest difference found with power 0.9", "bold"))
+        screen.print(
+            Text(
+                "\nSmallest difference found with power 0.9, by the SD of the log ratio of a block",
+                "bold",
+            )
+        )
         screen.print(table(loaded, cells, own_variation(records), blocks))
     return command_line.DONE
 

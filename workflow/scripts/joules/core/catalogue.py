@@ -1,6 +1,6 @@
 """The catalogue of models (config/models.yaml): its keys with their types, limits and meaning."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -186,12 +186,12 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class Prompting(msgspec.Struct, frozen=True, kw_only=True):
     """What decides a model's prompts, and where its answers are cut."""
 
-    sha256: str | None
-    prompt_style: Style
-    newline: Newline
-    chat_template: str | None
-    never_ends: bool
-    cut: str
+    sha256: Annotated[str | None, Meta(description="Of the model file; null where not stated.")]
+    prompt_style: Annotated[Style, Meta(description="`base` or `chat`.")]
+    newline: Annotated[Newline, Meta(description="White space around a problem in base style.")]
+    chat_template: Annotated[str | None, Meta(description="Null: the one in the model file.")]
+    never_ends: Annotated[bool, Meta(description="Whether it never samples an end of text.")]
+    cut: Annotated[str, Meta(description="Where an answer ends when it is graded.")]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -247,6 +247,16 @@ def prompting_of(catalogue: Catalogue, model: str) -> Prompting:
 def source_of(entry: ModelEntry) -> Source:
     """Return what decides the bytes of a model's file."""
     return Source(path=entry.path, url=entry.url, sha256=entry.sha256, bytes=entry.bytes)
+
+
+def archived_catalogue_of(catalogue: Catalogue, models: Collection[str]) -> dict[str, object]:
+    """Return the catalogue as an archive keeps it, cut to some models, for `catalogue_from`."""
+    entries = {
+        name: {key: value for key, value in msgspec.to_builtins(entry).items() if value is not None}
+        for name, entry in catalogue.models.items()
+        if name in models
+    }
+    return {"prompt_styles": msgspec.to_builtins(catalogue.prompt_styles), "models": entries}
 
 
 def models_schema() -> Schema:

@@ -132,8 +132,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     flag_only: Annotated[
         bool,
         Meta(
-            description="`true` keeps a run that broke a rule and flags it. The demonstration must "
-            "end on a busy machine; a real study has `false`."
+            description="`true` keeps a run that broke a rule and flags it; a flagged run is shown "
+            "and carries no claim. The demonstration must end on a busy machine; a real study has "
+            "`false`: where every attempt at a run broke a rule, the workflow stops."
         ),
     ] = False
     cpu_busy: Annotated[

@@ -24,9 +24,17 @@ class Energy(Stored, frozen=True):
     def headline_j(self, counted: EnergyChoice = "processor") -> float:
         """Return CPU plus GPU energy in joule, or that of the GPU alone where only it is counted.
 
-        DRAM has a column of its own.
+        DRAM has a column of its own. A machine without GPU adds nothing for it. Raises ValueError
+        where the component that makes the headline is not known: that is no headline of 0 J.
         """
-        return (self.gpu or 0.0) + (0.0 if counted == "gpu" else self.cpu or 0.0)
+        main_j = self.gpu if counted == "gpu" else self.cpu
+        if main_j is None:
+            raise ValueError(f"The energy of the {counted} is not known, so there is no headline.")
+        return main_j if counted == "gpu" else main_j + (self.gpu or 0.0)
+
+    def has_headline(self, counted: EnergyChoice = "processor") -> bool:
+        """Return whether the component that makes the headline is known."""
+        return (self.gpu if counted == "gpu" else self.cpu) is not None
 
     def less(self, other: "Energy") -> "Energy":
         """Return this energy less another; None where one of them is not known."""

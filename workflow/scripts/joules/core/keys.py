@@ -94,6 +94,8 @@ def expected(kind: inspect.Type) -> str:
         case inspect.VarTupleType():
             few = f"at least {kind.min_length}" if kind.min_length else "none or more"
             return f"a list, {few}, each of them {expected(kind.item_type)}"
+        case inspect.TupleType():
+            return f"a list of {len(kind.item_types)}: {', '.join(map(expected, kind.item_types))}"
     return "a mapping of keys to values"
 
 
@@ -201,6 +203,8 @@ def _inside(kind: inspect.Type, name: str) -> inspect.Type:
     inner = kind.type if isinstance(kind, inspect.Metadata) else kind
     if isinstance(inner, inspect.DictType):
         return inner.value_type
+    if isinstance(inner, inspect.TupleType):
+        return inner.item_types[0]  # all of one type
     return inner.item_type if isinstance(inner, inspect.VarTupleType) else inspect.AnyType()
 
 

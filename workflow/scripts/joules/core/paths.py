@@ -5,6 +5,7 @@ fills in. The answer is of the same sort. A name may be a wildcard such as `{mod
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 from zlib import crc32
@@ -18,6 +19,7 @@ Place = TypeVar("Place", str, Path)
 RUN = "{model}/{runtime}/{kind}/{repetition}.json"  # below records/ and below grades/
 MODELS_LOCK = "resources/models.lock.json"
 CONFIGURATION = "config.yaml"  # in an archived campaign
+CATALOGUE = "models.yaml"  # in an archived campaign: the entries of its models
 
 
 def _below(folder: Place, name: str) -> Place:
@@ -98,10 +100,18 @@ def attempt_of(path: str | Path) -> int:
     return int(found[1])
 
 
-def invalid_attempts(record: Path) -> list[Path]:
-    """Return the invalid attempts that lie beside a record, in the order of their numbers."""
-    found = record.parent.glob(f"{run_of(record).repetition}.invalid-*.json")
-    return sorted(found, key=attempt_of)
+def invalid_attempts(records: Iterable[Path]) -> dict[Path, list[Path]]:
+    """Return the invalid attempts that lie beside each of some records, by their numbers.
+
+    Each folder is listed once: one may hold thousands of records.
+    """
+    beside: dict[Path, list[Path]] = {record: [] for record in records}
+    for folder in {record.parent for record in beside}:
+        for found in folder.glob("*.invalid-*.json"):
+            record = found.with_name(found.name.split(".")[0] + ".json")
+            if record in beside:
+                beside[record].append(found)
+    return {record: sorted(found, key=attempt_of) for record, found in beside.items()}
 
 
 def prompts_file(results: Place, model: str) -> Place:
@@ -127,6 +137,11 @@ def agreement_file(results: Place, model: str) -> Place:
 def schedule_file(results: Place) -> Place:
     """Return the plan of runs, for people."""
     return _below(results, "schedule.csv")
+
+
+def registration_file(results: Place) -> Place:
+    """Return the plan as it was registered before the first run."""
+    return _below(results, "registration.json")
 
 
 def journal_folder(results: Place) -> Place:

@@ -10,7 +10,7 @@ from joules.core import paths
 from joules.core.catalogue import Catalogue, catalogue_from
 from joules.core.errors import UserError
 from joules.core.places import REPOSITORY
-from joules.core.plan import Run, plan_of
+from joules.core.plan import Run, check_fits, from_csv, plan_of
 from joules.core.run_parameters import max_tokens_of, options_of
 from joules.core.study import Study, study_from, without_retired
 
@@ -76,6 +76,34 @@ def archived_study(campaign: str, root: Path = REPOSITORY) -> Study:
     }
     archived = without_retired(read_configuration(file))
     return study_from({**archived, **changed}, {}, str(file))
+
+
+def archived_catalogue(study: Study, root: Path = REPOSITORY) -> Catalogue:
+    """Return the catalogue that an archived campaign holds; an empty one where it holds none."""
+    file = root / paths.archived_folder(study.campaign) / paths.CATALOGUE
+    return catalogue_from(read_configuration(file)) if file.exists() else Catalogue(models={})
+
+
+def runs_of(study: Study, root: Path = REPOSITORY) -> list[Run]:
+    """Return the runs of a study in their planned order: by its plan, or by its archived schedule.
+
+    A campaign may have been measured by another plan than today's. Raises UserError where its
+    schedule is missing, is none, or does not fit the campaign's configuration.
+    """
+    if not study.archived:
+        return plan_of(study)
+    file = root / paths.schedule_file(paths.archived_folder(study.campaign))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{file} cannot be read ({getattr(error, 'strerror', None) or 'it is no text'}). "
+            "Expected the schedule of the archived campaign, which says what its runs are. Import "
+            "the archive again."
+        ) from error
+    runs = from_csv(text, str(file))
+    check_fits(runs, study, str(file))
+    return runs
 
 
 @dataclasses.dataclass(frozen=True)

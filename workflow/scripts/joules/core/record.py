@@ -11,6 +11,7 @@ from msgspec import Meta, field
 from joules.core.energy import Energy
 from joules.core.inference import Facts, FinishReason, Scalar, Settings
 from joules.core.machine_facts import Environment, Instrument
+from joules.core.registration import Registered
 from joules.core.values import RunKind, Sha256, Stored
 
 SCHEMA: Final = 3
@@ -127,8 +128,8 @@ class Settle(Stored, frozen=True):
     prefill_tokens_per_s: Annotated[
         float | None,
         Meta(
-            description="Version 2. Of the prompt that was read fastest; null where all were too "
-            "short to tell."
+            description="Version 2. Of the prompt that was read fastest, each the first time; "
+            "null where that was too short to tell."
         ),
     ] = None
 
@@ -297,6 +298,9 @@ class Record(Stored, frozen=True, kw_only=True):
     fingerprint: Annotated[
         Fingerprint | None,
         Meta(description="Version 3. What records that are compared must share."),
+    ] = None
+    registration: Annotated[
+        Registered | None, Meta(description="Version 3. The plan that was fixed before the run.")
     ] = None
     page_cache_warmed: Annotated[
         bool | None,

@@ -20,13 +20,28 @@ from joules.core.files import to_json, write_atomic
 from joules.core.grade_file import Grade
 from joules.core.inference import Facts, Scalar
 from joules.core.prompts_file import PromptRow, PromptsFile, PromptsHeader
-from joules.core.record import Attempt, Record
+from joules.core.record import Attempt, Position, Record
+from joules.core.registration import Registered, Registration, sha256_of_part
 from joules.core.warm_up_files import Agreement, WarmUp
 
 T = TypeVar("T")
 
 KEEP = "Restore it from the campaign's archive or from the folder `journal`; never mend it by hand"
 LONGEST_SEEN = 60  # characters of a wrong value that a message shows
+
+
+class MarkOfRun(msgspec.Struct, frozen=True):
+    """Of a record, its place and the registration that it carries: the rest is not decoded."""
+
+    position: Position
+    registration: Registered | None = None
+
+
+class RegistrationAsWritten(msgspec.Struct, frozen=True):
+    """Of a registration, its mark and its parts as they stand there, whatever types they had."""
+
+    registered: Registered
+    plan: dict[str, msgspec.Raw]
 
 
 class ProvidedFacts(msgspec.Struct, frozen=True):
@@ -62,6 +77,13 @@ KINDS = {
         (PromptsHeader, PromptRow),
         _made_by("write_prompts"),
     ),
+    "registration": Kind(
+        "The plan of a study as it was registered before its first run",
+        "registration",
+        (Registration,),
+        "Restore it from the campaign's archive, or move it away and run `make register`, which "
+        "writes it again where the plan is still that of the records",
+    ),
     "agreement": Kind("Whether the runtimes agree", "agreement", (Agreement,), _made_by("agree")),
     "warm_up": Kind("One model on one runtime", "warm-up", (WarmUp,), _made_by("warm_up")),
     "provided_facts": Kind(
@@ -81,6 +103,32 @@ def read_record(path: str | Path) -> Record:
 def write_record(path: str | Path, record: Record) -> None:
     """Write a record or an invalid attempt, whole or not at all."""
     _write(path, record)
+
+
+def read_mark(path: str | Path) -> MarkOfRun:
+    """Return the mark that a record, or an invalid attempt, carries. Raises UserError."""
+    return _read(path, MarkOfRun, "record")
+
+
+def read_registered(path: str | Path) -> Registered:
+    """Return the mark of a registration. Raises UserError, also where a part is not as hashed."""
+    found = _read(path, RegistrationAsWritten, "registration")
+    hashed = {name: sha256_of_part(msgspec.json.decode(part)) for name, part in found.plan.items()}
+    mark = found.registered
+    changed = [
+        name for name in sorted({*hashed, *mark.parts}) if hashed.get(name) != mark.parts.get(name)
+    ]
+    if changed or sha256_of_part(mark.parts) != mark.sha256:
+        raise UserError(
+            f"{path} has been changed since it was written: {', '.join(changed) or 'its hashes'}. "
+            f"Expected the plan that its hashes are of. {KINDS['registration'].remedy}."
+        )
+    return mark
+
+
+def write_registration(path: str | Path, registration: Registration) -> None:
+    """Write a registration, whole or not at all."""
+    _write(path, registration)
 
 
 def read_grade(path: str | Path) -> Grade:

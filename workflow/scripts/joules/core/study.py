@@ -115,12 +115,22 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tuple[RuntimeName, ...],
         Meta(
             min_length=1,
-            description="Names of the modules in `workflow/scripts/joules/runtimes/`. The first "
-            "one is the null control: it is measured twice per block, and the difference between "
-            "its two runs is what chance and drift alone produce.",
+            description="Names of the modules in `workflow/scripts/joules/runtimes/`. Each in its "
+            "turn is the null control: per model and block one is measured twice, and the "
+            "difference between its two runs is what chance and drift alone produce. Add a new one "
+            "at the end, so that the turns of the others stay.",
             extra_json_schema=UNIQUE,
         ),
     ]
+    contrasts: Annotated[
+        tuple[tuple[RuntimeName, RuntimeName], ...],
+        Meta(
+            description="The pairs of runtimes that the study is about, as `[[a, b], [a, c]]`: "
+            "their comparisons are primary and corrected among themselves, the other pairs are "
+            "secondary. Chosen before measuring, few contrasts find smaller differences. Empty: "
+            "all pairs are primary."
+        ),
+    ] = ()
     kinds: Annotated[
         tuple[RunKind, ...],
         Meta(
@@ -132,10 +142,11 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     blocks: Annotated[
         Count,
         Meta(
-            description="A block is one run of every model on every runtime, in random order. "
-            "Blocks are the sample size. Five can show no difference (the smallest possible "
-            "p-value is 0.0625); a real study has at least 8. May be raised later. `make forecast "
-            "BLOCKS=…` says what a number of blocks takes and can show."
+            description="A block is one run of every model on every runtime, in random order, the "
+            "runs of one model beside each other. Blocks are the sample size. Five can show no "
+            "difference (the smallest possible p-value is 0.0625); a real study has at least 8. "
+            "May be raised later. `make forecast BLOCKS=…` says what a number of blocks takes and "
+            "can show."
         ),
     ] = 10
     seed: Annotated[
@@ -237,6 +248,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             twice = sorted({each for each in chosen if chosen.count(each) > 1})
             if twice:
                 raise ValueError(f"`{name}` names {', '.join(twice)} twice. Name each once.")
+        self._check_contrasts()
         if self.energy == "gpu" and self.settings.gpu_layers <= 0:
             raise ValueError(
                 f"`energy` is gpu and `settings.gpu_layers` is {self.settings.gpu_layers}: no GPU "
@@ -248,6 +260,21 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
                     f"`runtime_options.{runtime}.version` is {options.get('version')!r}. Expected "
                     "the version as a text. Put it into quotes, or add it."
                 )
+
+    def _check_contrasts(self) -> None:
+        """Raise ValueError for a contrast that is no pair of the runtimes, or is named twice."""
+        for number, pair in enumerate(self.contrasts):
+            said = f"`contrasts` has [{', '.join(pair)}]"
+            unknown = [name for name in pair if name not in self.runtimes]
+            if unknown:
+                raise ValueError(
+                    f"{said}, and {unknown[0]} is not among `runtimes` "
+                    f"({', '.join(self.runtimes)}). Correct the name, or add the runtime."
+                )
+            if pair[0] == pair[1]:
+                raise ValueError(f"{said}: a runtime against itself. Name two different ones.")
+            if any(set(pair) == set(earlier) for earlier in self.contrasts[:number]):
+                raise ValueError(f"{said} twice, whichever comes first. Name each pair once.")
 
     @property
     def campaign(self) -> str:

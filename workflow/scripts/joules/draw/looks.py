@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from joules.analyse.conventions import runtime_order
-from joules.draw.style import MARKERS, PALETTE, PAPER
+from joules.draw.style import INK, MARKERS, PALETTE, PAPER
+
+FILLS = {  # of a run's marker by its kind, where it is not plainly filled
+    "control": {"markerfacecolor": PAPER},
+    "fixed": {"fillstyle": "left", "markerfacecoloralt": PAPER},
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def mark_runs(
     valid: bool = True,
     size: float | None = None,
 ) -> None:
-    """Mark runs of one look: filled, hollow for the control, a cross when invalid.
+    """Mark runs of one look: hollow for the control, half for a fixed length, a cross if invalid.
 
     All in one line of matplotlib: a study may have thousands. `size` is in points.
     """
@@ -57,17 +61,36 @@ def mark_runs(
         *zip(*places, strict=True),
         zorder=3,
         marker=look.marker if valid else "x",
-        markerfacecolor=look.color if kind == "task" else PAPER,
-        markeredgecolor=look.color,
+        color=look.color,
         linestyle="none",
         markersize=size,
+        **FILLS.get(kind, {}),  # type: ignore[arg-type]
     )
 
 
-def name_runtimes(figure: Figure, runtimes: Iterable[Look]) -> None:
-    """Name the runtimes' markers above the axes."""
-    handles = [
-        Line2D([], [], color=look.color, marker=look.marker, linestyle="none", label=look.label)
+def marks_of_runtimes(runtimes: Iterable[Look], kind: str = "task") -> list[Line2D]:
+    """Return what a legend names of the runtimes, marked as runs of `kind`."""
+    return [
+        Line2D(
+            *([], []),
+            color=look.color,
+            marker=look.marker,
+            linestyle="none",
+            label=look.label,
+            **FILLS.get(kind, {}),  # type: ignore[arg-type]
+        )
         for look in runtimes
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
+
+
+def marks_of_kinds(runs: pd.DataFrame) -> list[Line2D]:
+    """Return what a legend names of the kinds of `runs` that are not plainly filled."""
+    names = {"control": "control run", "fixed": "run of fixed length"}
+    marks = [
+        Line2D([], [], color=INK, marker="o", linestyle="none", label=name, **FILLS[kind])  # type: ignore[arg-type]
+        for kind, name in names.items()
+        if (runs["kind"] == kind).any()
+    ]
+    if not runs["valid"].all():
+        marks += [Line2D([], [], color=INK, marker="x", linestyle="none", label="invalid run")]
+    return marks

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -12,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from joules.draw.style import (
     DOUBLE_COLUMN,
     INK,
+    LEGEND_MARK,
     LETTER_WIDTH,
     LINE_HEIGHT,
     SINGLE_COLUMN,
@@ -20,17 +22,19 @@ from joules.draw.style import (
     WINDOWS,
 )
 
+Mark = Line2D | Patch  # of a legend
+
 
 def new_figure(
-    width: float, height: float, note: str = "", x_label: str = "", legend: bool = False
+    width: float, height: float, note: str = "", x_label: str = "", lines_above: int = 0
 ) -> Figure:
     """Return an empty figure of `width` x `height` inches.
 
     `x_label` stands below all panels, `note` below that on the right; the height grows by what
-    they and a legend on top need.
+    they and a legend of `lines_above` on top need.
     """
     below = LINE_HEIGHT * (bool(note) + bool(x_label))
-    height += below + LINE_HEIGHT * legend
+    height += below + LINE_HEIGHT * lines_above
     figure = Figure(figsize=(width, height))
     rect = (0, below / height, 1, 1 - below / height)
     figure.set_layout_engine("constrained", rect=rect, w_pad=0.05)
@@ -57,11 +61,12 @@ def grid_of_panels(
     *,
     row_height: float = 0.3,
     columns: int = 2,
-    legend: bool = False,
+    legend: Sequence[Mark] = (),
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with one panel per title, all with the same labelled rows; inches.
 
-    It is one column wide where there is one panel and its labels leave half of that to it.
+    It is one column wide where there is one panel and its labels leave half of that to it. `legend`
+    names its marks above the panels.
     """
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
@@ -73,7 +78,9 @@ def grid_of_panels(
     lines = 1 + max(heading.count("\n") for heading in headings)
     panel_height = max(len(row_labels) * row_height, 0.75)
     height = rows * (panel_height + lines * LINE_HEIGHT * 0.8 + 0.3)
-    figure = new_figure(width, height, note, x_label, legend)
+    figure = new_figure(width, height, note, x_label, legend_lines(legend, width))
+    if legend:
+        legend_above(figure, legend)
     panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
     for spare in panels[len(titles) :]:
         spare.remove()
@@ -98,6 +105,27 @@ def wrapped(title: str, size: float, inches: float) -> str:
     return "\n".join(textwrap.wrap(title, max(8, letters))) or title
 
 
+def legend_columns(marks: Sequence[Mark], width: float) -> int:
+    """Return in how many columns a legend fits `width` inches."""
+    lengths = [len(str(mark.get_label())) for mark in marks]
+    for columns in range(len(marks), 1, -1):
+        shares = np.array_split(lengths, columns)  # as matplotlib does
+        if sum(LEGEND_MARK + LETTER_WIDTH * max(share) for share in shares) <= width:
+            return columns
+    return 1
+
+
+def legend_lines(marks: Sequence[Mark], width: float) -> int:
+    """Return how many lines a legend has at `width` inches."""
+    return -(-len(marks) // legend_columns(marks, width))  # none for no marks
+
+
+def legend_above(figure: Figure, marks: Sequence[Mark]) -> None:
+    """Write a legend above all panels, in as many columns as fit."""
+    columns = legend_columns(marks, figure.get_figwidth())
+    figure.legend(handles=marks, loc="outside upper center", ncols=columns, columnspacing=1.2)
+
+
 def stack_of_panels(
     titles: Sequence[str], y_label: str, x_label: str, note: str = ""
 ) -> tuple[Figure, list[Axes]]:
@@ -115,14 +143,13 @@ def stack_of_panels(
     return figure, panels
 
 
-def name_windows(
-    figure: Figure,
+def marks_of_windows(
     windows: Sequence[str],
     alpha: float = 1.0,
     lines: Mapping[str, tuple[str, str]] | None = None,
-) -> None:
-    """Name the windows of the protocol above the axes, and lines by their colour and dashes."""
-    handles: list[Patch | Line2D] = [
+) -> list[Mark]:
+    """Return what a legend names of the protocol's windows, and of lines by colour and dashes."""
+    marks: list[Mark] = [
         Patch(
             facecolor=WINDOWS[name][0],
             hatch=WINDOWS[name][1],
@@ -133,13 +160,11 @@ def name_windows(
         )
         for name in windows
     ]
-    handles += [
+    marks += [
         Line2D([], [], color=color, linestyle=dashes, label=label)  # type: ignore[arg-type]
         for label, (color, dashes) in (lines or {}).items()
     ]
-    wide = figure.get_figwidth() == DOUBLE_COLUMN
-    columns = min(len(handles), (6 if len(handles) <= 6 else 5) if wide else 3)
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.2)
+    return marks
 
 
 def name_models(axes: Axes, points: Mapping[str, Sequence[tuple[float, float]]]) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from joules.analyse.derived_columns import shared_out
+
 RUN = ["model", "runtime", "kind", "block"]
 
 
@@ -31,8 +33,13 @@ def of_valid_runs(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_of_tasks(tasks: pd.DataFrame, runs: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
-    """Return (model, runtime) -> mean J of each task over valid runs."""
-    means = of_valid_runs(tasks, runs).groupby(["model", "runtime", "task_id"])["energy_j"].mean()
+    """Return (model, runtime) -> mean J of each task over valid runs.
+
+    The tasks of a run add up to its headline, as everywhere in the tables.
+    """
+    used = of_valid_runs(tasks, runs)
+    used = used.assign(energy_j=shared_out(used, runs))
+    means = used.groupby(["model", "runtime", "task_id"])["energy_j"].mean()
     return {
         (str(model), str(runtime)): energies.droplevel([0, 1])
         for (model, runtime), energies in means.groupby(level=[0, 1])

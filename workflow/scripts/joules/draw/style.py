@@ -14,6 +14,7 @@ from joules.core.files import write_atomic
 SINGLE_COLUMN = 3.5  # inches, the column of a two-column journal page
 DOUBLE_COLUMN = 7.0  # inches, both columns
 LETTER_WIDTH = 0.064  # inches, the mean of a label's letters
+LEGEND_MARK = 0.45  # inches, of a mark in a legend with the room around it
 LINE_HEIGHT = 0.19  # inches, of a line of text outside the panels
 TEXT_SIZE = 8  # points, the least that is read at the width of a column
 TITLE_SIZE = 9  # points, of a panel
@@ -24,7 +25,9 @@ FORMATS = ("svg", "pdf", "png")
 INK = "#222222"
 FAINT = "#bbbbbb"
 PAPER = "white"
-BAND = "#dde7f0"  # behind ratios that are near 1
+BAND = "#dde7f0"  # behind ratios within the margin
+NOISE = "#c2c2c2"  # behind ratios within the null control's interval; darker than BAND in grey too
+UNCLAIMED = "#767676"  # of what is shown and not claimed; the lightest grey that is read as text
 
 # Okabe and Ito (2008), "Color Universal Design": told apart with any colour vision. Their yellow is
 # too light for a white page, so grey, the ninth of R's palette.colors("Okabe-Ito"), stands for it.
@@ -39,10 +42,11 @@ PALETTE = (
     "#999999",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # of similar area, distinct without colour
-FOREST = {  # by kind of run: colour and marker of a ratio; the control's is hollow
-    "task": (PALETTE[0], "o"),
-    "fixed": (PALETTE[1], "s"),
-    "control": (INK, "o"),
+FOREST = {  # by family: colour and marker of a ratio, and its name; the control's is hollow
+    "primary": (PALETTE[0], "o", "primary pair"),
+    "secondary": (PALETTE[2], "D", "secondary pair"),
+    "fixed": (PALETTE[1], "s", "fixed length"),
+    "control": (INK, "o", "null control"),
 }
 WINDOWS = {  # in the order of the protocol: colour and hatch, told apart in grey as well
     "idle_cold": ("#d9d9d9", ""),

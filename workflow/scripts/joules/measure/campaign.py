@@ -8,14 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from joules.core import paths, stored
+from joules.core import paths, registering, stored
 from joules.core.errors import UserError
 from joules.core.files import sha256_of
 from joules.core.inference import Facts, Model, Settings
 from joules.core.machine_facts import Environment, Instrument, MachineBefore, MachineFacts
-from joules.core.plan import Run, plan_of
+from joules.core.plan import Run, place_of, plan_of
 from joules.core.prompts_file import PromptsFile
 from joules.core.record import SCHEMA, ModelFacts, Position, Record, RuntimeFacts
+from joules.core.registration import Plan, Registered
 from joules.core.run_parameters import RunParameters
 from joules.core.study import Study
 from joules.inputs import tokenizer
@@ -49,6 +50,7 @@ class Assignment:
         session: the sitting that it belongs to.
         first_temperature_c: of the processor when that sitting began.
         study: the study that it is part of.
+        registration: the plan that was fixed first; None where none was before the first run.
         parameters: what its record depends on.
         settings: what its runtime must hold.
         model: the checked model file.
@@ -62,6 +64,7 @@ class Assignment:
     session: str
     first_temperature_c: float | None
     study: Study
+    registration: Registered | None
     parameters: RunParameters
     settings: Settings
     model: Path
@@ -122,6 +125,7 @@ def finish(record: Record, record_file: Path, journal: Path) -> None:
 def measure(
     run: Run,
     study: Study,
+    plan: Plan,
     parameters: RunParameters,
     model: Path,
     prompts: PromptsFile,
@@ -132,7 +136,8 @@ def measure(
 ) -> None:
     """Measure one run and write its record; repeat an invalid one a bounded number of times.
 
-    `provided` are the runtime's facts from its `provide`, `prompts` those of the model.
+    `provided` are the runtime's facts from its `provide`, `prompts` those of the model. The first
+    run of a study without a registered plan registers `plan`.
     """
     end_with_workflow()
     instrument.refuse_hidden_settings()
@@ -143,15 +148,17 @@ def measure(
     check_agreement(paths.agreement_file(results, run.model), run.runtime, settings)
     runs, most = plan_of(study), parameters.limits.attempts
     with lock.measuring(report):
-        planned = runs.index(run) + 1
+        planned = place_of(run, runs)
         journal = paths.journal_folder(results)
         session = session_id()
+        new = registering.to_register(results, study.study, plan)
         assigned = Assignment(
             run=run,
             position=Position(planned, actual_position(journal, run)),
             session=session,
             first_temperature_c=first_temperature_c(journal, session),
             study=study,
+            registration=new.registered if new else registering.mark_of_study(results),
             parameters=parameters,
             settings=settings,
             model=model,
@@ -164,9 +171,14 @@ def measure(
         report(f"{head}, block {run.repetition}; {left}")
         began = time.monotonic()
         # Those of an earlier try at this run stay: what was invalid is never written over.
-        former = len(paths.invalid_attempts(record_file))
+        former = len(paths.invalid_attempts([record_file])[record_file])
         for attempt in range(former + 1, former + most + 1):
             record = attempted(assigned, attempt, head, report)
+            # Not before: a start that failed leaves nothing, so that its mistake can be mended.
+            if new:
+                stored.write_registration(paths.registration_file(results), new)
+                report(f"the plan of the study is registered: {new.registered.sha256}")
+                new = None
             codes = ", ".join(rule.code for rule in record.validity.codes)
             if record.validity.valid:
                 break
@@ -248,6 +260,7 @@ def record_of(
         attempts=attempt,
         protocol=identity.protocol,
         fingerprint=fingerprint_of(machine, runtime, measured.runtime_facts),
+        registration=assigned.registration,
         page_cache_warmed=measured.page_cache_warmed,
         settings=assigned.settings,
         settings_in_force=measured.settings_in_force,

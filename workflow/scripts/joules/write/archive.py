@@ -1,8 +1,8 @@
 """One campaign as one file: what a reviewer needs to rebuild everything right of the records.
 
-Layout inside, and of data/measurements/<campaign>/: config.yaml, machine.yaml, software.yaml,
-schedule.csv, prompts/, agreement/, records/ (with invalid attempts beside them), grades/,
-CITATION.cff, ro-crate-metadata.json, SHA256SUMS.
+Layout inside, and of data/measurements/<campaign>/: config.yaml, models.yaml, machine.yaml,
+software.yaml, registration.json, schedule.csv, prompts/, agreement/, records/ (with invalid
+attempts beside them), grades/, CITATION.cff, ro-crate-metadata.json, SHA256SUMS.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from joules.core.errors import UserError
 from joules.core.files import write_atomic
 from joules.core.inference import Facts, Options
 from joules.core.machine_facts import MachineFacts
-from joules.core.paths import CONFIGURATION, invalid_attempts
+from joules.core.paths import CATALOGUE, CONFIGURATION, invalid_attempts, registration_file
 from joules.core.record import Record
 from joules.core.stored import read_record
 from joules.write import crate
@@ -67,18 +67,31 @@ def facts_of(records: Iterable[Record]) -> CampaignFacts:
     return CampaignFacts(machines, software, min(days))
 
 
-def pack(root: Path, files: Sequence[Path], config: Options, citation: Path, target: Path) -> None:
+def pack(
+    root: Path,
+    files: Sequence[Path],
+    config: Options,
+    citation: Path,
+    target: Path,
+    catalogue: Options | None = None,
+) -> None:
     """Write the campaign's archive; equal input gives equal bytes.
 
     `files` lie below `root` and keep their place there; those of the folder `records` give the
-    facts and the date, and the invalid attempts beside them come along. `citation` is CITATION.cff.
+    facts and the date. The invalid attempts beside them and the study's registration come along
+    where there are any. `citation` is CITATION.cff, `catalogue` the part of the catalogue that the
+    study's models are in; None for a campaign that was archived without it.
     """
     records = [path for path in files if path.relative_to(root).parts[0] == "records"]
-    attempts = [attempt for record in records for attempt in invalid_attempts(record)]
+    attempts = [each for found in invalid_attempts(records).values() for each in found]
+    registered = [file] if (file := registration_file(root)).exists() else []
     contents: dict[str, bytes] = {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in (*files, *attempts)
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in (*files, *attempts, *registered)
     }
     contents[CONFIGURATION] = yaml.safe_dump(dict(config), sort_keys=True).encode()
+    if catalogue is not None:
+        contents[CATALOGUE] = yaml.safe_dump(dict(catalogue), sort_keys=True).encode()
     facts = facts_of(map(read_record, sorted(records)))
     machines = msgspec.to_builtins(facts.machines)
     contents["machine.yaml"] = yaml.safe_dump(machines, sort_keys=True).encode()

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import jinja2
 
 from joules.core.wording import NOTHING, significant
-from joules.write.claims_file import Claim
+from joules.write.claims_file import NO_CLAIM, Claim
 
 TEMPLATE = "evidence.html.j2"
+ALL = "all"  # the runtime of a null control in which all take turns
 
 Cells = tuple[str | int | None, ...]
 
@@ -69,11 +70,12 @@ def group_of(run: Mapping[str, str]) -> Group:
 def records_of(source: str, groups: Sequence[Group]) -> list[Group]:
     """Return the groups of runs that a claim rests on, from the row that it comes from.
 
-    A control is compared with the runs of kind `task` of the same runtime, so it rests on both. A
-    row without a kind is one of kind `task`; one without a runtime rests on all of its model.
+    A control is compared with the runs of kind `task` of the same runtime, so it rests on both;
+    where the runtimes take turns it is one of `all`. A row without a kind is one of kind `task`;
+    one without a runtime rests on all of its model.
     """
     row = dict(part.split("=", 1) for part in source.split() if "=" in part)
-    names = {row[key] for key in ("runtime", "runtime_a", "runtime_b") if key in row}
+    names = {row[key] for key in ("runtime", "runtime_a", "runtime_b") if key in row} - {ALL}
     kind = row.get("kind", "task")
     kinds = {"task", "control"} if kind == "control" else {kind}
     return [
@@ -117,7 +119,8 @@ def _claim_row(name: str, claim: Claim, groups: Sequence[Group]) -> ClaimRow:
     low, high = claim.low, claim.high
     interval = "" if low is None or high is None else f"{low:.9g} to {high:.9g}"
     found = records_of(claim.source, groups)
-    cells = (_value(claim), interval, claim.n, claim.tier, claim.source)
+    stated = "" if claim.may_be_stated else NO_CLAIM
+    cells = (_value(claim), interval, claim.n, claim.tier, stated, claim.source)
     return ClaimRow(name, cells, [] if len(found) == len(groups) else found)
 
 

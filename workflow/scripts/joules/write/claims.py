@@ -8,21 +8,18 @@ from collections.abc import Mapping
 import msgspec
 import pandas as pd
 
-from joules.write.claim_numbers import (
-    cell_claims,
-    count_claims,
-    further_claims,
-    pair_claims,
-    study_claims,
-)
+from joules.analyse.permission import permission
+from joules.write.claim_numbers import cell_claims, count_claims, study_claims
 from joules.write.claims_file import Claims, StudyType
-from joules.write.permission import permission
+from joules.write.explaining_numbers import all_explaining_claims
+from joules.write.pair_numbers import claimable_pairs, further_claims, pair_claims
 from joules.write.published_scores import PublishedShare, published_claims
 from joules.write.warnings_of_answers import warnings_of_answers
 
 TABLES = (
     *("cells", "comparisons", "quality", "phases", "break_even", "sensitivity", "ranking"),
     *("verdicts", "rules", "contested", "drift"),
+    *("problems", "explanations", "texts", "broken_rules"),
 )
 
 
@@ -33,8 +30,8 @@ def claims(
 ) -> Claims[StudyType]:
     """Return the study's facts, what may be claimed, and every number under its name.
 
-    `tables` are those of `TABLES`. The facts get the labels, rules and warnings that the tables
-    hold.
+    `tables` are those of `TABLES`, the last four as far as there are. The facts get the labels,
+    rules and warnings that the tables hold.
     """
     allowed = permission(tables["comparisons"], study.tier)
     verdicts, rules = tables["verdicts"], tables["rules"]
@@ -46,10 +43,12 @@ def claims(
         rules=sorted(set(rules["rule"])),
         warnings=warnings_of_answers(tables["cells"], verdicts, published or {}),
     )
+    claimable = claimable_pairs(tables["comparisons"], allowed.energy_difference)
     numbers = {
         **cell_claims(tables["cells"], tables["phases"]),
         **pair_claims(tables["comparisons"], tables["quality"], allowed.energy_difference),
-        **further_claims(tables),
+        **further_claims(tables, claimable),
+        **all_explaining_claims(tables, claimable),
         **count_claims(verdicts, "verdicts", "label", graded),
         **count_claims(rules, "rules", "rule", graded),
         **study_claims(tables),

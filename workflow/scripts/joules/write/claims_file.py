@@ -13,11 +13,14 @@ from msgspec import UNSET, UnsetType
 from joules.core.errors import UserError
 from joules.core.files import read_json, write_json
 from joules.core.inference import Scalar
+from joules.core.permission import Permission
 from joules.core.record import ModelFacts, RuntimeFacts
 from joules.core.study import Carbon
 from joules.core.values import EnergyChoice, RunKind, Stored
+from joules.core.wording import listed
 
 StatedTier = Literal["measured", "sampled", "estimated", "unstated"]
+NO_CLAIM = "no claim"  # stands where a comparison's verdict would, if it may not be stated
 
 
 class Claim(Stored, frozen=True, kw_only=True):
@@ -41,20 +44,6 @@ class Claim(Stored, frozen=True, kw_only=True):
     def may_be_stated(self) -> bool:
         """Whether it may be stated as a finding; a number that is no comparison always may."""
         return self.claimable is not False
-
-
-class Permission(Stored, frozen=True):
-    """Whether a difference in energy may be claimed, and the reason in one sentence."""
-
-    energy_difference: bool
-    reason: str
-    smallest_p: float
-
-    @property
-    def sentence(self) -> str:
-        """What may be claimed, and why, as a line for people."""
-        may = "may" if self.energy_difference else "may not"
-        return f"A difference in energy {may} be claimed: {self.reason}"
 
 
 class AnswerWarning(Stored, frozen=True):
@@ -101,6 +90,7 @@ class Machine(Stored, frozen=True, kw_only=True):
     cores: int | None
     cpu: str
     governors: list[str]
+    gpu: str = "none seen"
     kernel: str
     memory_gb: float
     os: str
@@ -187,6 +177,34 @@ class Mix(Stored, frozen=True):
     variants: list[str]
 
 
+class RegistrationFacts(Stored, frozen=True, kw_only=True):
+    """The plan that was registered before the first run, and whether the analysis holds to it.
+
+    `differs` names in words what is analysed and was not registered so. `sha256` and
+    `registered_on` (UTC, ISO 8601) are None where nothing was registered.
+    """
+
+    sha256: str | None = None
+    registered_on: str | None = None
+    confirmatory: bool = False
+    differs: list[str] = []
+
+    @property
+    def standing(self) -> str:
+        """What kind of result it is, and why, for the end of a sentence."""
+        if self.confirmatory:
+            return "confirmatory"
+        if self.sha256 is None:
+            return "exploratory, because no plan was registered before the first run"
+        return (
+            "exploratory, because the analysis differs from the registered plan in "
+            f"{listed(self.differs)}"
+        )
+
+
+NOT_REGISTERED = RegistrationFacts()
+
+
 class StudyFacts(ComparedStudy, frozen=True, kw_only=True):
     """What the article says of the study itself."""
 
@@ -197,6 +215,7 @@ class StudyFacts(ComparedStudy, frozen=True, kw_only=True):
     instrument: dict[str, str]
     instrument_versions: int
     mixes: list[Mix] = []
+    registration: RegistrationFacts = NOT_REGISTERED
     seed: int
     problems: int | None
     invalid_runs: list[FlaggedRun]

@@ -16,6 +16,8 @@ PARTS = {
     "grades": "The verdicts on the answers of one run",
     "prompts": "The literal prompts of one model",
     "agreement": "The runtimes compared on the same prompts of one model",
+    "registration.json": "The plan of the study, as it was registered before its first run",
+    "models.yaml": "The entries of the study's models in the catalogue",
 }
 
 

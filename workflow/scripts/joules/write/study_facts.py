@@ -18,6 +18,7 @@ from joules.core.study import Carbon
 from joules.core.values import RunKind
 from joules.inputs.humaneval import CONTESTED
 from joules.write.claims_file import (
+    NOT_REGISTERED,
     Check,
     ContestedProblems,
     FlaggedRun,
@@ -25,6 +26,7 @@ from joules.write.claims_file import (
     InvalidAttempt,
     Machine,
     Mix,
+    RegistrationFacts,
     StudiedModel,
     StudiedRuntime,
     StudyFacts,
@@ -85,6 +87,7 @@ def machine_facts(record: Record) -> Machine:
         cores=machine.physical_cores,
         cpu=machine.cpu,
         governors=state.governors,
+        gpu=", ".join(f"{each.name} (driver {each.driver})" for each in state.gpus) or "none seen",
         kernel=machine.kernel,
         memory_gb=machine.memory_bytes / 1e9,
         os=machine.os,
@@ -199,6 +202,7 @@ def study_facts(
     asked: AskedStudy,
     attempts: pd.DataFrame,
     validity: pd.DataFrame,
+    registration: RegistrationFacts = NOT_REGISTERED,
 ) -> StudyFacts:
     """Return what the article says of the study itself. `records`: see `representative_records`.
 
@@ -223,9 +227,10 @@ def study_facts(
         instrument={name: part.source for name, part in instrument.components.items()},
         instrument_versions=int(runs["instrument_sha256"].nunique()),
         mixes=mixes_of(runs),
+        registration=registration,
         models=[by_model[name] for name in asked.models],
         runtimes=[by_runtime[name] for name in asked.runtimes],
-        control_runtime=str(control.iloc[0]) if len(control) else None,
+        control_runtime=str(control.iloc[0]) if control.nunique() == 1 else None,
         kinds=list(asked.kinds),
         seed=asked.seed,
         blocks=int(task["block"].nunique()),

@@ -5,8 +5,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from joules.draw.looks import looks, name_runtimes
-from joules.draw.panels import message_instead, name_models, new_figure, plain_log_ticks
+from joules.draw.looks import looks, marks_of_runtimes
+from joules.draw.panels import (
+    legend_above,
+    legend_lines,
+    message_instead,
+    name_models,
+    new_figure,
+    plain_log_ticks,
+)
 from joules.draw.selection import models_of, rows_of, where
 from joules.draw.style import DOUBLE_COLUMN, FAINT, PAPER
 
@@ -22,7 +29,8 @@ def draw(cells: pd.DataFrame, note: str = "") -> Figure:
     cells = where(cells, kind="task").dropna(subset=["mean_energy_j_per_task", "pass_at_1"])
     if cells.empty:
         return message_instead("No valid run was graded.", note)
-    figure = new_figure(DOUBLE_COLUMN, 3.9, note)
+    marks = marks_of_runtimes(runtimes.values())
+    figure = new_figure(DOUBLE_COLUMN, 3.7, note, lines_above=legend_lines(marks, DOUBLE_COLUMN))
     axes = figure.subplots()
     energy = cells["mean_energy_j_per_task"]
     # The curve through the costliest answer ends in sight, unless nearly no answer is correct.
@@ -36,6 +44,7 @@ def draw(cells: pd.DataFrame, note: str = "") -> Figure:
     across = np.geomspace(low, high, 200)
     for cost in costs:
         axes.plot(across, across / cost, color=FAINT, linewidth=0.6, zorder=1)
+    line_width = 0.8 if len(runtimes) <= 4 else 0.5
     for cell in rows_of(cells):
         look = runtimes[cell.runtime]
         axes.errorbar(
@@ -44,7 +53,7 @@ def draw(cells: pd.DataFrame, note: str = "") -> Figure:
             yerr=[[cell.pass_at_1 - cell.pass_low], [cell.pass_high - cell.pass_at_1]],
             fmt=look.marker,
             color=look.color,
-            elinewidth=0.8,
+            elinewidth=line_width,
             markeredgecolor=PAPER,
             markeredgewidth=0.5,
             markersize=6,
@@ -62,5 +71,5 @@ def draw(cells: pd.DataFrame, note: str = "") -> Figure:
     top.set_xticks(costs, [f"{cost:g}" for cost in costs])
     top.xaxis.set_minor_locator(NullLocator())
     top.set_xlabel("Energy per correct answer along a grey curve (J)")
-    name_runtimes(figure, runtimes.values())
+    legend_above(figure, marks)
     return figure

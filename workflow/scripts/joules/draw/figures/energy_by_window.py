@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from joules.draw.looks import looks
-from joules.draw.panels import grid_of_panels, name_windows
+from joules.draw.panels import grid_of_panels, marks_of_windows
 from joules.draw.selection import models_of, of_valid_runs
 from joules.draw.style import INK, WINDOWS
 
@@ -22,7 +22,8 @@ def draw(windows: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
     runtimes = looks(runs)
     models = models_of(runs)
     labels = [look.label for look in runtimes.values()]
-    figure, panels = grid_of_panels(models, labels, "Energy per run (J)", note, legend=True)
+    legend = marks_of_windows(used)
+    figure, panels = grid_of_panels(models, labels, "Energy per run (J)", note, legend=legend)
     for axes, model in zip(panels, models, strict=True):
         left = np.zeros(len(runtimes))
         for window in used:
@@ -40,5 +41,4 @@ def draw(windows: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
                 label=window.replace("_", " "),
             )
             left += np.nan_to_num(widths)
-    name_windows(figure, used)
     return figure

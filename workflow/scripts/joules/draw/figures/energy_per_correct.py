@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -14,9 +15,9 @@ TABLES: tuple[str, ...] = ("cells",)
 
 
 def draw(cells: pd.DataFrame, note: str = "") -> Figure:
-    """Draw J per correct answer: J per task by pass@1; lines are Wilson's 95 % interval.
+    """Draw J per correct answer, J per task by pass@1, with the 95 % interval of `cells`.
 
-    The interval is carried over from pass@1; the spread of energy between runs is not in it.
+    The interval is over blocks and problems. It is left out where the cell has none.
     """
     runtimes = looks(cells)
     cells = where(cells, kind="task")
@@ -25,19 +26,18 @@ def draw(cells: pd.DataFrame, note: str = "") -> Figure:
     figure, panels = grid_of_panels(models, labels, "Energy per correct answer (J)", note)
     for axes, model in zip(panels, models, strict=True):
         own = where(cells, model=model)
-        answered = own[own["passed"] > 0]
-        reach = (answered["mean_energy_j_per_task"] / answered["pass_low"]).max()
-        reach = reach if math.isfinite(reach) else 1.0
+        ends = own[["energy_j_per_correct", "high_energy_j_per_correct"]].to_numpy(dtype=float)
+        reach = max([*ends[np.isfinite(ends)], 0.0]) or 1.0
         for cell in rows_of(own):
             row, look = list(runtimes).index(cell.runtime), runtimes[cell.runtime]
-            right, text = 0.0, "no correct answer"
+            right, text = 0.0, "not graded" if math.isnan(cell.passed) else "no correct answer"
             if cell.passed > 0:
-                value, energy = cell.energy_j_per_correct, cell.mean_energy_j_per_task
-                left, right = energy / cell.pass_high, energy / cell.pass_low
-                text = f"{value:#.3g}".rstrip(".")
+                value, text = cell.energy_j_per_correct, f"{cell.energy_j_per_correct:#.3g}"
+                interval = [cell.low_energy_j_per_correct, cell.high_energy_j_per_correct]
+                right = np.nanmax([value, *interval])
                 axes.barh(row, value, height=0.62, color=look.color, alpha=0.55)
-                axes.plot([left, right], [row, row], color=INK, linewidth=0.9)
+                axes.plot(interval, [row, row], color=INK, linewidth=0.9)
                 axes.plot(value, row, look.marker, color=look.color, markeredgecolor=INK)
-            axes.text(right + 0.02 * reach, row, text, va="center")
+            axes.text(right + 0.02 * reach, row, text.rstrip("."), va="center")
         axes.set_xlim(0, reach * 1.22)
     return figure

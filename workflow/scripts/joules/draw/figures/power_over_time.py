@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from joules.draw.looks import looks
-from joules.draw.panels import message_instead, name_windows, stack_of_panels
+from joules.draw.panels import legend_above, marks_of_windows, message_instead, stack_of_panels
 from joules.draw.selection import models_of, rows_of, where
 from joules.draw.style import INK, PALETTE, WINDOWS
 
@@ -62,5 +62,5 @@ def draw(trace: pd.DataFrame, windows: pd.DataFrame, runs: pd.DataFrame, note: s
     panels[0].set_ylim(0, 1.05 * own[parts].max().max())  # the panels share it
     used = [name for name in WINDOWS if name in set(windows["window"])]
     lines = {PARTS[part][0]: PARTS[part][1:] for part in parts}
-    name_windows(figure, used, alpha=0.28, lines=lines)
+    legend_above(figure, marks_of_windows(used, alpha=0.28, lines=lines))
     return figure

@@ -1,15 +1,26 @@
 """Ratios of energy per token, the null control last."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from joules.analyse.conventions import MARGIN
-from joules.draw.forest import draw_forest
+from joules.draw.forest import draw_forest, marks_of_forest, noise_floors
 from joules.draw.looks import looks
-from joules.draw.panels import grid_of_panels, label_rows, message_instead, new_figure
+from joules.draw.panels import (
+    grid_of_panels,
+    label_rows,
+    legend_above,
+    legend_lines,
+    message_instead,
+    new_figure,
+)
 from joules.draw.selection import models_of, rows_of, where
 from joules.draw.style import DOUBLE_COLUMN
 
+FIXED = " (fixed length)"
 FEW_ROWS = 16  # so many ratios fit one panel beside their numbers
 
 TABLES: tuple[str, ...] = (
@@ -21,22 +32,20 @@ TABLES: tuple[str, ...] = (
 def draw(
     comparisons: pd.DataFrame, runs: pd.DataFrame, note: str = "", margin: float = MARGIN
 ) -> Figure:
-    """Draw the ratio of J per token of each pair with its 95 % interval, the null control below.
+    """Draw the ratio of J per token of each pair with its 95 % intervals, the null control below.
 
-    The band is the margin of equivalence, 1 / (1 + margin) to 1 + margin. Few ratios share one
-    panel and have their numbers beside them; many are drawn in one panel per model.
+    Thick lines are pointwise intervals, thin ones simultaneous. The light band is the margin of
+    equivalence, 1 / (1 + margin) to 1 + margin; the darker one is the noise floor, the interval of
+    the null control of the same model. What is not claimed is grey. Few ratios share one panel and
+    have their numbers beside them; many are drawn in one panel per model.
     """
     if comparisons.empty:
         return message_instead("One runtime, no control: there is no ratio to show.", note)
     labels = {runtime: look.label for runtime, look in looks(runs).items()}
     kinds = ("task", "fixed", "control")
-    names = [
-        f"{labels[row.runtime_a]} / "
-        + ("itself (null control)" if row.kind == "control" else labels[row.runtime_b])
-        + " (fixed length)" * (row.kind == "fixed")
-        for row in rows_of(comparisons)
-    ]
+    names = [_name(row, labels) for row in rows_of(comparisons)]
     comparisons = comparisons.assign(pair=names)
+    floors, marks = noise_floors(comparisons), marks_of_forest(comparisons, margin)
     comparisons = comparisons.sort_values(
         "kind", key=lambda kind: kind.map(kinds.index), kind="stable"
     )
@@ -50,20 +59,31 @@ def draw(
             f"{model} " + f"(n = {number})".replace(" ", "\u00a0")
             for model, number in zip(models, numbers, strict=True)
         ]
-        figure, panels = grid_of_panels(titles, pairs, x_label, note, row_height=0.17, columns=4)
+        figure, panels = grid_of_panels(
+            titles, pairs, x_label, note, row_height=0.17, columns=4, legend=marks
+        )
         for axes, model in zip(panels, models, strict=True):
             of_model = [where(comparisons, model=model, pair=pair) for pair in pairs]
             rows = [None if found.empty else found.iloc[0] for found in of_model]
-            draw_forest(axes, rows, margin, numbers=False)
+            draw_forest(axes, rows, floors, margin, numbers=False)
         return figure
     lines: list[tuple[str, pd.Series | None]] = []
     for pair in pairs:
         lines += [(pair, None)]
         lines += [(row["model"], row) for _, row in where(comparisons, pair=pair).iterrows()]
-    figure = new_figure(DOUBLE_COLUMN, len(lines) * 0.22 + 0.3, note, x_label)
+    above = legend_lines(marks, DOUBLE_COLUMN)
+    figure = new_figure(DOUBLE_COLUMN, len(lines) * 0.22 + 0.3, note, x_label, above)
+    legend_above(figure, marks)
     axes = figure.subplots()
-    draw_forest(axes, [row for _, row in lines], margin, numbers=True)
+    draw_forest(axes, [row for _, row in lines], floors, margin, numbers=True)
     label_rows(axes, [name for name, _ in lines])
     for text, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
         text.set_fontweight("bold" if row is None else "normal")
     return figure
+
+
+def _name(row: Any, labels: Mapping[str, str]) -> str:
+    """Return what a row of comparisons compares; a control may be that of every runtime in turn."""
+    if row.kind == "control":
+        return f"{labels.get(row.runtime_a, 'each')} / itself (null control)"
+    return f"{labels[row.runtime_a]} / {labels[row.runtime_b]}" + FIXED * (row.kind == "fixed")
