@@ -36,9 +36,15 @@ def pinned_in(path: Path) -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in (pin.split("==") for pin in pins)}
 
 
+def is_source(path: Path) -> bool:
+    """Return whether a file pins sources that are unpacked and never installed."""
+    return path.stem.startswith("source-")
+
+
 def versions() -> dict[str, str]:
-    """Return the version of every package of all compiled files."""
-    return {name: version for path in PINNED for name, version in pinned_in(path).items()}
+    """Return the version of every package that is installed, of all compiled files."""
+    files = [path for path in PINNED if not is_source(path)]
+    return {name: version for path in files for name, version in pinned_in(path).items()}
 
 
 def packages_of(environment: Path) -> dict[str, str]:
