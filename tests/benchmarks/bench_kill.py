@@ -91,7 +91,7 @@ def part_of(command: str) -> str:
     if (
         "joules.runtimes.shared.worker" in command
         or "ollama serve" in command
-        or " runner " in command
+        or "/llama-server " in command
     ):
         return "runtime"
     if "measure.py" in command:

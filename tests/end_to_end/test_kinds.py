@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,6 +23,14 @@ STUDY = {
     "windows": {"preflight_s": 0.1, "idle_s": 0.2, "rest_s": 0},
     "settle": {"limit": 0.02, "seconds": 0.1},
 }
+
+CANNOT_IGNORE = """
+from joules.runtimes.llama_cpp import Runtime as Whole
+from joules.runtimes.llama_cpp import Worker as Worker
+
+class Runtime(Whole):
+    CANNOT_HOLD = frozenset({"ignore_eos"})
+"""
 
 
 def with_endless_model(tree: Tree) -> None:
@@ -99,8 +108,15 @@ def test_the_article_says_which_question_each_kind_answers(finished):
 
 
 def test_a_runtime_that_cannot_ignore_the_end_of_text_is_refused_before_anything_runs(finished):
-    finished.configure(**STUDY | {"study": "refused"}, models=["parrot-1m"])
+    module = finished.folder / "workflow/scripts/joules/runtimes/third.py"
+    module.write_text(CANNOT_IGNORE)
+    envs = finished.folder / "envs"
+    shutil.copy(envs / "runtime-llama_cpp.yaml", envs / "runtime-third.yaml")
+    options = yaml.safe_load((finished.folder / "config/runtime_options.yaml").read_text())
+    study = STUDY | {"study": "refused", "runtimes": ["third"]}
+    study |= {"runtime_options": {"third": options["llama_cpp"]}}
+    finished.configure(**study, models=["parrot-1m"])
     done = finished.snakemake("records", check=False)
     assert done.returncode != 0
-    assert "The runtime ollama cannot hold ignore_eos" in done.stdout + done.stderr
+    assert "The runtime third cannot hold ignore_eos" in done.stdout + done.stderr
     assert not list((finished.folder / "results/refused").rglob("records/**/*.json"))

@@ -19,6 +19,8 @@ from joules.core.catalogue import ModelEntry
 from joules.core.files import write_json
 from joules.core.reading import LoadedStudy, load_study
 
+SIZE = 1_300_000_000  # of an invented release
+
 
 def entry(**keys: object) -> ModelEntry:
     return ModelEntry(license="MIT", prompt_style="base", **keys)
@@ -35,7 +37,9 @@ def with_release(folder: Path, way: str) -> tuple[LoadedStudy, str]:
     loaded = in_folder(folder)
     study = loaded.study
     name = next(name for name, options in study.runtime_options.items() if "official" in options)
-    options = study.runtime_options | {name: study.runtime_options[name] | {"from": way}}
+    release = {"url": "https://example.org/r.tgz", "sha256": "0" * 64, "bytes": SIZE}
+    own = study.runtime_options[name] | {"from": way, "official": {"linux-arm64": release}}
+    options = study.runtime_options | {name: own}
     study = replace(study, runtimes=(name,), runtime_options=options)
     return LoadedStudy(study, loaded.catalogue, folder), name
 
@@ -67,9 +71,8 @@ def test_a_release_of_this_platform_counts_until_the_runtime_was_provided(tmp_pa
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
     loaded, name = with_release(tmp_path, "official")
-    size = loaded.study.runtime_options[name]["official"]["linux-arm64"]["bytes"]
-    assert runtime_fetch_bytes(loaded) == size > 0
-    assert disk_needs(loaded, [])["for runtimes"] == UNPACKED_SHARE * size
+    assert runtime_fetch_bytes(loaded) == SIZE
+    assert disk_needs(loaded, [])["for runtimes"] == UNPACKED_SHARE * SIZE
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert runtime_fetch_bytes(loaded) == 0
     monkeypatch.setattr("platform.machine", lambda: "aarch64")

@@ -118,8 +118,7 @@ def test_the_shipped_studies_differ_from_the_defaults_in_this_alone():
 def test_options_of_runtimes_are_the_pinned_ones_and_the_studys_own_over_them():
     pinned = yaml.safe_load((REPOSITORY / "config/runtime_options.yaml").read_text())
     assert load_study().study.runtime_options == pinned
-    ollama = load_study(REPOSITORY / "config/study.yaml").study.runtime_options["ollama"]
-    assert ollama == pinned["ollama"] | {"from": "official"}
+    assert load_study(REPOSITORY / "config/study.yaml").study.runtime_options == pinned
     server = load_study(REPOSITORY / "config/runtimes.yaml").study.runtime_options["openai_server"]
     assert server["url"] == "" and server["command"][-1] == "--offline"
 

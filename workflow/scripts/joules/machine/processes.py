@@ -153,8 +153,8 @@ def ending(returncode: int) -> str:
 
 def died(label: str, model: str, how: str, log: Path) -> UserError:
     """Return the error for a runtime that ended while it was needed; `how` is from `ending`."""
-    remedy = next((text for name, text in REMEDIES.items() if name in how), "")
-    said = f" {remedy}" if remedy else f" Its last words: {tail(log)}."
+    remedies = dict.fromkeys(text for name, text in REMEDIES.items() if name in how)
+    said = f" {' Or else: '.join(remedies)}" if remedies else f" Its last words: {tail(log)}."
     return UserError(
         f"{label} {how} while it ran {model}. Expected it to run until it is stopped.{said} "
         f"Its log is {log}."

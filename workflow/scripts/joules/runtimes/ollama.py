@@ -1,19 +1,19 @@
 """Ollama: a private server, driven through the `ollama` package.
 
 The server has its own port, HOME and model folder, knows no cloud, and sees next to nothing of the
-user's environment. Prompts go in raw, and every sampling option is spelled out: in 0.24.0
-repeat_penalty is 1.1 by default, and a model's own parameters and stop words apply where a request
-is silent. An answer is asked for whole, as a user of the API would who has no one waiting for the
-first word; a stream costs an HTTP chunk and a JSON object per token. So prefill and decode are the
-server's own `prompt_eval_duration` and `eval_duration`, and the rest of the call is overhead: most
-of it is what the server calls `load_duration`, in which it reads the model's metadata again for
-every request and loads nothing. A vocabulary of 152,000 tokens makes that 0.3 to 0.5 s (0.24.0).
-Weights that are loaded again show as another runner process.
+user's environment. What computes is a child of it, llama.cpp's own server, which has no cache of
+former prompts beside the one that cannot be switched off. Prompts go in raw, and every sampling
+option is spelled out, because a model's own parameters apply where a request is silent. An answer
+is asked for whole, as a user of the API would who has no one waiting for the first word; a stream
+costs an HTTP chunk and a JSON object per token. So prefill and decode are the server's own
+`prompt_eval_duration` and `eval_duration`, which are its child's, and the rest of the call is
+overhead. Weights that are loaded again show as another runner process.
 
-Source of what is said here about Ollama: its repository at v0.24.0, server/routes.go,
-llm/server.go and runner/llamarunner/runner.go.
+Source of what is said here about Ollama: its repository at v0.34.0, server/routes.go,
+server/sched.go and llm/llama_server.go.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -40,12 +40,21 @@ from joules.core.inference import (
 from joules.machine import processes, surroundings
 from joules.machine.download import for_people
 from joules.runtimes import Preview, check_fits, check_options
-from joules.runtimes.shared import ollama_build, ollama_server
+from joules.runtimes.shared import (
+    llama_cpp_log,
+    llama_server_program,
+    native_build,
+    ollama_build,
+    ollama_release,
+    ollama_server,
+    ollama_store,
+)
 from joules.runtimes.shared.basis import RuntimeBasis
 
-NAME = "measured"  # of the model, in the server
 START_S = 60.0
 OBITUARY_S = 2.0  # until the log says how the runner ended
+# It ended between two looks of the server, which tells no signal then.
+REPLACED = "was ended, by SIGKILL, SIGSEGV or the server itself, and replaced by another one,"
 NANOSECOND = 1e-9
 FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "eos", "length": "limit"}
 
@@ -55,9 +64,9 @@ class Runtime(RuntimeBasis):
 
     LABEL = "Ollama"
     DESCRIPTION = (
-        "Ollama [@ollama] is a server that is reached over HTTP; its engine for these models is "
-        "llama.cpp. It copies a weights file into a store of its own, once, before it can load it; "
-        "records of the schemas 1 and 2 count that as loading."
+        "Ollama [@ollama] is a server that is reached over HTTP; its engine is llama.cpp's own "
+        "server, which it starts as its child. It copies a weights file into a store of its own, "
+        "once, before it can load it; records of the schemas 1 and 2 count that as loading."
     )
     LIMITATIONS = (
         "Ollama breaks off an answer that repeats itself, and then gives no counts; the tokens of "
@@ -66,9 +75,9 @@ class Runtime(RuntimeBasis):
     OPTIONS = ("version", "from", "binary", "official", "port")
     PACKAGES = ("ollama",)
     IMPORTS = True
-    # It always stops at the end of text, and its prefix cache cannot be switched off: the harness
-    # empties it before each prompt. Prompts are computed in batches of one size only.
-    CANNOT_HOLD = frozenset({"ignore_eos", "prompt_cache", "micro_batch_size"})
+    # Its cache of a prompt's beginning cannot be switched off: the harness empties it before each
+    # prompt. Prompts are computed in batches of one size only.
+    CANNOT_HOLD = frozenset({"prompt_cache", "micro_batch_size"})
 
     @classmethod
     def preview(cls, options: Options, provided: Facts | None = None) -> Preview:
@@ -78,19 +87,19 @@ class Runtime(RuntimeBasis):
         """
         way = options.get("from")
         if provided is not None:
-            if not ollama_build.fits_this_cpu(provided):
-                text = f"was built for {ollama_build.built_for(provided)}"
+            if not native_build.fits_this_cpu(provided):
+                text = f"was built for {native_build.built_for(provided)}"
                 return Preview(text, possible=False)
         elif way == "build":
             try:
-                ollama_build.require_compiler()
+                ollama_build.require_tools()
             except UserError as error:
                 return Preview(str(error), possible=False)
             return Preview("will be compiled for this processor, which takes minutes")
         elif way == "official":
-            release = ollama_build.release_of(options)
+            release = ollama_release.release_of(options)
             if release is None:
-                text = "has no release for this platform; set `from` to `build`"
+                text = "has no release of known sum for this platform; set `from` to `build`"
                 return Preview(text, possible=False)
             if release.is_packed_with_zstd and not shutil.which("zstd"):
                 text = (
@@ -130,11 +139,8 @@ class Runtime(RuntimeBasis):
         self._start_server("ollama-import", {})
         digest = f"sha256:{model.sha256}"
         self._upload(digest)
-        self._call(self._client.create, model=NAME, files={"model.gguf": digest}, stream=False)
         self._end_server()
-        for file in filter(Path.is_file, (self._home / "models").rglob("*")):
-            with open(file, "rb") as written:  # else it is written while the next windows run
-                os.fsync(written.fileno())
+        ollama_store.name_model(self._home / "models", model)
         self._imported = model.sha256
 
     def start(self, model: Model, settings: Settings) -> None:
@@ -144,6 +150,7 @@ class Runtime(RuntimeBasis):
         if self._imported != model.sha256:
             self.import_model(model)
         self._settings = settings
+        ollama_server.configure_runner(self._home, settings)
         self._start_server("ollama", ollama_server.held(settings))
         self._generate("", settings.max_tokens)
         holder = self.holder()
@@ -212,36 +219,35 @@ class Runtime(RuntimeBasis):
 
     def settings_in_force(self) -> SettingsInForce:
         """Return what the server's log shows of the loaded model's settings."""
-        return ollama_server.in_force(self._log.read_text(errors="replace"))
+        return llama_cpp_log.in_force(self._log.read_text(errors="replace"))
 
     def facts(self) -> Facts:
-        """Return the facts of the binary, the version that answers, its SIMD line, the blob.
+        """Return the facts of the programs, the version that answers, its SIMD line, the blob.
 
-        Raises UserError when the binary is no longer the one that was provided, or the server
-        holds other weights than the model file.
+        Raises UserError when a program is no longer the one that was provided, or the server holds
+        other weights than the model file.
         """
         import httpx
 
-        sha256 = ollama_build.sha256_of(self._provided["binary"])
-        if sha256 != self._provided["binary_sha256"]:
-            raise UserError(
-                f"{self._provided['binary']} has the sha256 {sha256}; expected "
-                f"{self._provided['binary_sha256']}, as it was provided. It was changed since. "
-                "Delete its folder in resources/runtimes and run again."
-            )
-        shown = self._call(self._client.show, NAME).modelfile
+        for name, sha256 in ollama_build.hashes(self._provided["binary"]).items():
+            if sha256 != self._provided[name]:
+                raise UserError(
+                    f"{self._provided['binary']} has the {name} {sha256}; expected "
+                    f"{self._provided[name]}, as it was provided. It was changed since. Delete its "
+                    "folder in resources/runtimes and run again."
+                )
+        shown = self._call(self._client.show, ollama_store.NAME).modelfile
         blob = re.search(r"^FROM .*sha256-([0-9a-f]{64})$", shown, re.MULTILINE)
         if blob is None or blob.group(1) != self._model.sha256:
             raise UserError(
                 f"Ollama runs {blob and blob.group(1)}; expected the sha256 of {self._model.path}, "
                 f"{self._model.sha256}. It would run other weights. Its log is {self._log}."
             )
-        simd = re.findall(r"msg=system (.*)", self._log.read_text(errors="replace"))
         answer = self._call(httpx.get, f"{self._url}/api/version", trust_env=False)
         return {
             **{name: fact for name, fact in self._provided.items() if name != "binary"},
             "version": answer.json()["version"],
-            "simd": simd[-1] if simd else None,
+            "simd": llama_cpp_log.simd(self._log.read_text(errors="replace")),
             "blob_sha256": blob.group(1),
         }
 
@@ -261,6 +267,7 @@ class Runtime(RuntimeBasis):
     def _check(self, settings: Settings) -> None:
         """Raise UserError for settings that cannot be held, or a binary for another CPU."""
         self.check_held(settings)
+        llama_server_program.refuse_configuration(self.LABEL)
         if settings.micro_batch_size != settings.batch_size:
             raise UserError(
                 f"batch_size is {settings.batch_size} and micro_batch_size "
@@ -276,10 +283,10 @@ class Runtime(RuntimeBasis):
                 f"{self._provided['binary']} is missing. Expected Ollama's binary. Make it again: "
                 "delete its folder and its .json in resources/runtimes and run the same command."
             )
-        if not ollama_build.fits_this_cpu(self._provided):
+        if not native_build.fits_this_cpu(self._provided):
             raise UserError(
-                f"Ollama was built for {ollama_build.built_for(self._provided)}; this CPU is "
-                f"{ollama_build.this_cpu()}. Expected the same. Delete its .json in "
+                f"Ollama was built for {native_build.built_for(self._provided)}; this CPU is "
+                f"{native_build.this_cpu()}. Expected the same. Delete its .json in "
                 "resources/runtimes and run the same command: it is then built for this one."
             )
 
@@ -307,7 +314,7 @@ class Runtime(RuntimeBasis):
         """Send one prompt; an empty one loads the model."""
         return self._call(
             self._client.generate,
-            model=NAME,
+            model=ollama_store.NAME,
             prompt=text,
             raw=True,
             stream=False,
@@ -348,9 +355,32 @@ class Runtime(RuntimeBasis):
     def _check_runner(self) -> None:
         """Raise UserError when the process that holds the weights has ended."""
         if self._runner_ended():
-            processes.wait_until(lambda: ollama_server.obituary(self._log) != "", OBITUARY_S)
-            # A runner writes down every other signal before it ends.
+            if self.holder() is not None:
+                raise self._died("Ollama's runner", REPLACED)
+            self._ask_how_it_ended()
             raise self._died("Ollama's runner", "ended without a word, as by SIGKILL")
+
+    def _ask_how_it_ended(self) -> None:
+        """Make the server look after its runner: it writes down how that ended when it is asked.
+
+        It looks only where the options are those of the runner; others would be another runner.
+        """
+        import httpx
+
+        def told() -> bool:
+            return ollama_server.obituary(self._log) != ""
+
+        if not told():
+            request = {"model": ollama_store.NAME, "prompt": "", "stream": False}
+            options = ollama_server.sampling(self._settings, self._settings.max_tokens)
+            with contextlib.suppress(httpx.HTTPError):  # it would load the model again, at leisure
+                httpx.post(
+                    f"{self._url}/api/generate",
+                    json={**request, "options": options},
+                    timeout=OBITUARY_S,
+                    trust_env=False,
+                )
+            processes.wait_until(told, OBITUARY_S)
 
     def _died(self, label: str, how: str) -> UserError:
         number = ollama_server.obituary(self._log)  # Go catches some signals and ends with a status

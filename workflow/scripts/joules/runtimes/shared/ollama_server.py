@@ -1,20 +1,27 @@
-"""Ollama's server: its variables, how it is asked, and what its log and its processes show."""
+"""Ollama's server: its variables, how it is asked, and what its log and its processes show.
+
+What computes is its child, llama.cpp's own server. That reads variables of its own, which Ollama
+passes on, and a file in HOME; its log goes into Ollama's.
+"""
 
 import re
 from pathlib import Path
 
 import psutil
 
-from joules.core.inference import Settings, SettingsInForce
+from joules.core.inference import Settings
 from joules.machine import processes
 from joules.runtimes import Request
+from joules.runtimes.shared.llama_server_program import OF_HOME
 
-# The last line of each kind is that of the loaded model: the vocabulary alone is loaded before.
-IN_FORCE = {
-    "context_length": r"KvSize:(\d+)",
-    "batch_size": r"BatchSize:(\d+)",
-    "threads": r"NumThreads:(\d+)",
-    "micro_batch_size": r"llama_context: n_ubatch +=? *(\d+)",
+RUNNER = "llama-server"
+# Of llama.cpp's server: no copies of former prompts beside the one slot, no trials of what fits
+# into the memory, one thread for HTTP.
+OF_RUNNER = {
+    "LLAMA_ARG_CACHE_RAM": "0",
+    "LLAMA_ARG_CTX_CHECKPOINTS": "0",
+    "LLAMA_ARG_FIT": "off",
+    "LLAMA_ARG_THREADS_HTTP": "1",
 }
 
 
@@ -31,6 +38,7 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "OLLAMA_KV_CACHE_TYPE": "f16",
         "OLLAMA_NOPRUNE": "1",
         "OLLAMA_NO_CLOUD": "1",  # else it asks ollama.com for recommendations at its start
+        **OF_RUNNER,
     }
 
 
@@ -41,6 +49,18 @@ def held(settings: Settings) -> dict[str, str]:
         "OLLAMA_FLASH_ATTENTION": str(int(settings.flash_attention)),
         "OMP_NUM_THREADS": str(settings.threads),
     }
+
+
+def configure_runner(home: Path, settings: Settings) -> None:
+    """Write the file by which its child ignores the end of text, or take it away.
+
+    No request can say so: Ollama knows no such option. Any value but the key's absence means on.
+    """
+    file = home / OF_HOME
+    file.unlink(missing_ok=True)
+    if settings.ignore_eos:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("[*]\nignore-eos = true\n", encoding="utf-8")
 
 
 def sampling(settings: Settings, max_tokens: int) -> Request:
@@ -67,32 +87,20 @@ def sampling(settings: Settings, max_tokens: int) -> Request:
     }
 
 
-def in_force(log: str) -> SettingsInForce:
-    """Return the settings that a log shows, under the names of `Settings`."""
-    found: SettingsInForce = {}
-    for name, pattern in IN_FORCE.items():
-        if seen := re.findall(pattern, log):
-            found[name] = int(seen[-1])
-    if seen := re.findall(r"FlashAttention:(\w+)", log):
-        found["flash_attention"] = seen[-1] == "Enabled"
-    if seen := re.findall(r"GPULayers:(.*?) MultiUserCache", log):
-        found["gpu_layers"] = sum(map(int, re.findall(r"Layers:(\d+)", seen[-1])))
-    return found
-
-
 def is_runner(process: psutil.Process) -> bool:
     """Return whether a child of the server is one that holds weights."""
     try:
-        return "runner" in process.cmdline()
+        command = process.cmdline()
     except psutil.Error:  # it has just ended
         return False
+    return command != [] and Path(command[0]).name == RUNNER and "--model" in command
 
 
 def obituary(log: Path) -> str:
-    """Return the signal that ended a runner, by the server's log; "" when none did."""
+    """Return the signal that ended the server or a runner, by its log; "" when none did."""
     text = log.read_text(errors="replace")
-    if found := re.search(r"^(SIG[A-Z]+): ", text, re.MULTILINE):  # its own last words
+    if found := re.search(r"^(SIG[A-Z]+): ", text, re.MULTILINE):  # the last words of Go
         return found.group(1)
-    if found := re.search(r"signal: ([a-z ]+)", text):
+    if found := re.search(r"signal: ([a-z ]*[a-z])", text):
         return processes.SIGNALS_BY_TEXT.get(found.group(1), found.group(1))
     return ""
