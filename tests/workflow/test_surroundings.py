@@ -246,6 +246,27 @@ def test_no_home_is_needed_for_the_caches_of_snakemake(clone: Tree, tmp_path: Pa
     assert (tree.folder / ".snakemake/cache/snakemake").is_dir()
 
 
+def test_settling_caches_makes_none_in_a_home_that_can_hold_them(
+    clone: Tree, tmp_path: Path
+) -> None:
+    """A runtime's worker is given a home of its own, in which nothing may be left."""
+    tree = clone.copy(tmp_path / "tree")
+    python, home = own_environment(tree, "caches.pth"), tmp_path / "home"
+    home.mkdir()
+    show = "import os; print(os.environ.get('XDG_CACHE_HOME'))"
+    surrounding = {k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"}
+    for place in (home, home / "deeper"):
+        done = subprocess.run(
+            [python, "-c", show],
+            env=surrounding | {"HOME": str(place)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == "None"
+    assert list(home.iterdir()) == []
+
+
 def test_the_environment_of_this_checkout_settles_caches_before_snakemake_starts() -> None:
     if Path(sys.prefix) != CHECKOUT / ".venv":
         pytest.skip("these tests run in another environment than install.sh makes")

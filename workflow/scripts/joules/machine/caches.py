@@ -10,12 +10,23 @@ import os
 
 
 def writable(folder: str) -> bool:
-    """Return whether files can be made in a folder; make it, as its first user would."""
+    """Return whether files can be made in a folder, or else whether the folder can be made.
+
+    The latter is tried, since root may be allowed what the file system refuses, and leaves nothing:
+    a process that keeps no cache makes none in the home that it was given.
+    """
+    if os.path.lexists(folder):
+        return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+    above = os.path.dirname(folder)
+    while above and not os.path.lexists(above):
+        above = os.path.dirname(above)
+    trial = os.path.join(above, f".caches-{os.getpid()}")
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.mkdir(trial)
+        os.rmdir(trial)
     except OSError:
         return False
-    return os.access(folder, os.W_OK | os.X_OK)
+    return True
 
 
 def named() -> str:
