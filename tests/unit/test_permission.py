@@ -139,8 +139,8 @@ def test_where_fewer_than_six_remain_all_blocks_are_shown_and_none_carries_a_cla
     assert row["flagged_codes"] == "cpu_busy 5;memory 2;settle 1"
     assert found.energy_difference is False
     assert found.reason == (
-        "Only 5 of 10 blocks have no run that broke a rule (cpu_busy in 5 runs, memory in 2 runs, "
-        "settle in 1 run); at least 6 are needed."
+        "Only 5 of 10 blocks are without a run that broke a rule (cpu_busy in 5 runs, memory in 2 "
+        "runs, settle in 1 run); at least 6 are needed."
     )
 
 

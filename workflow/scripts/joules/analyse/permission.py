@@ -70,8 +70,10 @@ def refusal_of_pair(pairs: Pairs, family: int, model: str, control: Pairs | None
             f"{smallest_p(blocks):.3g}; at least {LEAST_BLOCKS} blocks are needed."
         )
     if not pairs.carries_claims:
+        clean = f"Only {pairs.clean}" if pairs.clean else "None"
+        be = "is" if pairs.clean == 1 else "are"
         return (
-            f"Only {pairs.clean} of {number_of(blocks, 'block')} have no run that broke a rule "
+            f"{clean} of {number_of(blocks, 'block')} {be} without a run that broke a rule "
             f"({codes_in_words(pairs.codes)}); at least {LEAST_BLOCKS} are needed."
         )
     if not can_differ(blocks, family):
