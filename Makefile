@@ -131,7 +131,7 @@ bench-overhead:
 	@$(install) test
 	@.venv/bin/python tests/benchmarks/bench_overhead.py
 
-# Needs half an hour: 50 kills of a real small study, and what they lose.
+# Needs ten minutes: 50 kills of a real small study, and what they lose.
 bench-kill:
 	@$(install) test
 	@.venv/bin/python tests/benchmarks/bench_kill.py --kills 50

@@ -19,7 +19,7 @@ from real_trees import HERE, obstacle
 from small_study import Tree
 
 BLOCKS = 6  # the fewest that a claim can come of
-RUNS = 3 * BLOCKS
+RUNS = 2 * BLOCKS  # no null control: the rules are asked for first
 BUSY_S, IDLE_S = 0.06, 0.04  # of each burner, in turns
 BURNER = (
     "import time\n"
@@ -33,6 +33,7 @@ LENIENT = {
     "demonstration": False,
     "models": ["parrot-1m"],
     "blocks": BLOCKS,
+    "kinds": ["task"],
     "problems": 3,
     "require_tier": "measured",
     "windows": {"preflight_s": 1.0, "idle_s": 0.3, "rest_s": 0},
@@ -114,7 +115,7 @@ def test_no_claim_comes_of_runs_that_broke_a_rule(lenient):
     assert permission["energy_difference"] is False
     broken = broken_rules(lenient)
     most = (broken["code"] == "foreign_cpu").sum()
-    assert re.search(rf"\bforeign_cpu\D{{0,20}}\b({most}|{RUNS - BLOCKS})\b", permission["reason"])
+    assert re.search(rf"\bforeign_cpu\D{{0,20}}\b{most}\b", permission["reason"])
 
 
 def test_what_would_have_been_found_is_in_no_output(lenient):
@@ -145,9 +146,9 @@ def test_a_strict_study_stops_instead_of_measuring_on(fresh, tmp_path):
         done = on_machine(tree, "all")
     shown = done.stdout + done.stderr
     assert done.returncode != 0
-    said = r"run 1 of 18: .*: 2 attempts, none valid \(.*foreign_cpu.*Quiet the machine"
+    said = r"run 1 of 12: .*: 2 attempts, none valid \(.*foreign_cpu.*Quiet the machine"
     assert re.search(said, shown), shown
-    assert "run 2 of 18" not in shown and "Traceback" not in shown
+    assert "run 2 of 12" not in shown and "Traceback" not in shown
     records = tree.folder / "results/small/records"
     assert not list(records.rglob("[0-9].json"))
     assert len(list(records.rglob("1.invalid-*.json"))) == 2
