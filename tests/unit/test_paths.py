@@ -106,7 +106,7 @@ def test_a_runtimes_facts_are_looked_for_where_the_workflow_puts_them():
     found = [study.provided(name).relative_to(REPOSITORY) for name in study.study.runtimes]
     assert sorted(map(str, found)) == [
         "resources/runtimes/llama_cpp/0.3.36.json",
-        "resources/runtimes/ollama/0.24.0-build.json",
+        "resources/runtimes/ollama/0.34.0-build.json",
     ]
 
 
