@@ -5,12 +5,12 @@ from pathlib import Path
 
 import msgspec
 
+from joules.core.analysis import NO_CLAIM
 from joules.core.paths import figure_names
 from joules.core.permission import Permission
 from joules.core.places import PACKAGE, REPOSITORY
 from joules.core.study import Carbon
 from joules.write.claims_file import (
-    NO_CLAIM,
     Claim,
     Claims,
     ContestedProblems,

@@ -28,7 +28,7 @@ BURNER = (
     f"    while time.monotonic() < begun + {BUSY_S}: pass\n"
     f"    time.sleep({IDLE_S})\n"
 )
-TINY_MODEL = {"token_mismatch": 1.0}  # it breaks this rule on a quiet machine, too
+THREE_ANSWERS = {"token_mismatch": 1.0}  # one that reads again as other tokens is a third
 LENIENT = {
     "demonstration": False,
     "models": ["parrot-1m"],
@@ -37,9 +37,9 @@ LENIENT = {
     "problems": 3,
     "require_tier": "measured",
     "windows": {"preflight_s": 1.0, "idle_s": 0.3, "rest_s": 0},
-    "limits": {"attempts": 1, "flag_only": True, "wait_s": 0, **TINY_MODEL},
+    "limits": {"attempts": 1, "flag_only": True, "wait_s": 0, **THREE_ANSWERS},
 }
-STRICT = LENIENT | {"limits": {"attempts": 2, "flag_only": False, "wait_s": 0, **TINY_MODEL}}
+STRICT = LENIENT | {"limits": {"attempts": 2, "flag_only": False, "wait_s": 0, **THREE_ANSWERS}}
 
 
 @contextlib.contextmanager

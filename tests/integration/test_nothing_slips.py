@@ -20,6 +20,7 @@ from template_branches import Reached, noting
 from joules.analyse import sensitivity, verdicts
 from joules.analyse.study_statistics import statistics
 from joules.analyse.tables import write_csv
+from joules.core.analysis import NO_CLAIM
 from joules.core.paths import figure_names
 from joules.core.places import PACKAGE, REPOSITORY
 from joules.core.plan import Run
@@ -27,7 +28,6 @@ from joules.write import kernels, rendering, sentences
 from joules.write.claim_list import evidence
 from joules.write.claims import TABLES, claims
 from joules.write.claims_file import (
-    NO_CLAIM,
     AnswerWarning,
     Claim,
     Claims,
@@ -458,7 +458,3 @@ def test_every_branch_of_the_template_was_written_once(grid):
 
 def test_every_sentence_on_a_comparison_was_written_once(grid):
     assert grid[2].never() == []
-
-
-def test_the_word_for_no_claim_is_the_same_everywhere():
-    assert NO_CLAIM == verdicts.NO_CLAIM

@@ -31,7 +31,8 @@ from joules.analyse.paired_tests import paired_tests
 from joules.analyse.pairs import CODES, Pairs, alike, control_blocks, distrusted, paired_blocks
 from joules.analyse.permission import refusal_of_all, refusal_of_pair
 from joules.analyse.power import LEAST_BLOCKS, power_facts
-from joules.analyse.verdicts import NO_CLAIM, holm, verdict
+from joules.analyse.verdicts import holm, verdict
+from joules.core.analysis import NO_CLAIM
 
 ALL = "all"  # the runtime of a null control in which several take turns
 P_VALUES = ("p_value", "p_size", "p_equivalence")  # of the three tests, each corrected by itself

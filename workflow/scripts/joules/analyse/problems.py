@@ -17,7 +17,8 @@ from joules.analyse.conventions import ALPHA, MARGIN, Row, Values
 from joules.analyse.derived_columns import shared_out
 from joules.analyse.estimates import numeric
 from joules.analyse.pairs import paired_blocks
-from joules.analyse.verdicts import NO_CLAIM, holm, verdict
+from joules.analyse.verdicts import holm, verdict
+from joules.core.analysis import NO_CLAIM
 
 REDRAWS = 2000  # the standard error of so many is known to 1.6 %
 TOGETHER = 2_000_000  # numbers that are redrawn at a time: bounds the memory

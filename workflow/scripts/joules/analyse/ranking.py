@@ -8,7 +8,8 @@ import pandas as pd
 
 from joules.analyse.conventions import METRIC, runtime_order
 from joules.analyse.estimates import numeric
-from joules.analyse.verdicts import DIFFERENT, NO_CLAIM
+from joules.analyse.verdicts import DIFFERENT
+from joules.core.analysis import NO_CLAIM
 
 RANKING_COLUMNS = [
     *("model", "runtime", "runtime_label", "rank", "ratio_to_best", "low", "high"),

@@ -14,7 +14,6 @@ from joules.core.analysis import VERDICTS
 
 MORE, LESS, APART, EQUAL, OPEN = VERDICTS
 DIFFERENT = (MORE, LESS, APART)  # of which one side needs less
-NO_CLAIM = "no claim"  # stands for every word where none may be said
 
 
 def verdicts(p_difference: Values, p_size: Values, p_equivalence: Values) -> np.ndarray:

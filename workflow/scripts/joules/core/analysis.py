@@ -22,3 +22,4 @@ VERDICTS = (
     "equal within 5 %",
     "open",
 )
+NO_CLAIM = "no claim"  # stands for every word where none may be said

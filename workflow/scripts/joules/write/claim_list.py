@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import jinja2
 
+from joules.core.analysis import NO_CLAIM
 from joules.core.wording import NOTHING, significant
-from joules.write.claims_file import NO_CLAIM, Claim
+from joules.write.claims_file import Claim
 
 TEMPLATE = "evidence.html.j2"
 ALL = "all"  # the runtime of a null control in which all take turns

@@ -20,7 +20,6 @@ from joules.core.values import EnergyChoice, RunKind, Stored
 from joules.core.wording import listed
 
 StatedTier = Literal["measured", "sampled", "estimated", "unstated"]
-NO_CLAIM = "no claim"  # stands where a comparison's verdict would, if it may not be stated
 
 
 class Claim(Stored, frozen=True, kw_only=True):

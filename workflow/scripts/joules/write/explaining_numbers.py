@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 import pandas as pd
 
+from joules.core.analysis import NO_CLAIM
 from joules.core.units import JOULE_PER_KWH
 from joules.write.claim_rows import (
     claim_of,
@@ -16,7 +17,7 @@ from joules.write.claim_rows import (
     source_of,
     tier_of,
 )
-from joules.write.claims_file import NO_CLAIM, Claim
+from joules.write.claims_file import Claim
 
 TESTS = ("p_value", "p_holm", "p_size_holm", "p_equivalence_holm")
 # One stated use, to give an effect a size that a reader can picture: a developer whose editor asks

@@ -10,8 +10,9 @@ from functools import partial
 import msgspec
 import pandas as pd
 
+from joules.core.analysis import NO_CLAIM
 from joules.write.claim_rows import claim_of, is_true, judged, of_pair, plain, source_of, tier_of
-from joules.write.claims_file import NO_CLAIM, Claim
+from joules.write.claims_file import Claim
 
 TESTS = {
     **dict.fromkeys(("p_value", "p_holm", "p_size", "p_size_holm"), "1"),

@@ -6,8 +6,9 @@ Where a pair may not be claimed, no sentence says which of the two needs less.
 import math
 from collections.abc import Sequence
 
+from joules.core.analysis import NO_CLAIM
 from joules.core.wording import listed, percent, significant
-from joules.write.claims_file import NO_CLAIM, StudiedModel, StudiedRuntime
+from joules.write.claims_file import StudiedModel, StudiedRuntime
 from joules.write.printed_numbers import Numbers
 
 Pair = tuple[StudiedModel, StudiedRuntime, StudiedRuntime]

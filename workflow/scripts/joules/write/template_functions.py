@@ -13,9 +13,10 @@ from pathlib import Path
 import msgspec
 
 from joules import runtimes
+from joules.core.analysis import NO_CLAIM
 from joules.core.errors import UserError
 from joules.core.wording import counted, listed, p_value, percent, significant, words
-from joules.write.claims_file import NO_CLAIM, Claims, StudiedModel, StudiedRuntime, StudyFacts
+from joules.write.claims_file import Claims, StudiedModel, StudiedRuntime, StudyFacts
 from joules.write.kernels import kernel_sentences
 from joules.write.published_article import PublishedArticle
 from joules.write.sentences import Pair, Sentences, pair_prefix
