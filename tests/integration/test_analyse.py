@@ -186,7 +186,7 @@ def test_runs_that_broke_a_rule_carry_no_claim_and_it_is_said_how_many(tmp_path)
         if row["runtime"] == "y" and row["block"] > 5:
             row["validity_codes"] = "cpu_busy;settle"
     lines = analyse(write(tmp_path / "runs.csv", rows), tmp_path / "out")
-    said = "Only 5 of 9 blocks have no run that broke a rule (cpu_busy in 4 runs, settle in 4 runs)"
+    said = "Only 5 of 9 blocks are without a run that broke a rule (cpu_busy in 4 runs, settle in 4 runs)"
     assert said in lines[-2] and lines[-2].startswith("A difference in energy may not be claimed")
     broken = pd.read_csv(tmp_path / "out" / "broken_rules.csv")
     of_task = broken[broken["kind"].eq("task") & broken["runtime"].eq("y")]
