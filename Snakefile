@@ -21,7 +21,7 @@ include: "workflow/rules/common.smk"
 
 
 # Everything of one study lies in one folder, so that two studies in one clone do not touch:
-# <results>/records/{model}/{runtime}/{kind}/{repetition}.json is one run.
+# <results>/records/{model}/{arm}/{kind}/{repetition}.json is one run.
 pathvars:
     results=paths.results_folder(STUDY.study),
     logs=paths.logs_folder(STUDY.study),
@@ -29,6 +29,7 @@ pathvars:
 
 wildcard_constraints:
     model="[A-Za-z0-9._-]+",
+    arm="[A-Za-z0-9._-]+",
     runtime="[a-z0-9_]+",
     kind="task|fixed|control|quality",
     repetition=r"\d+",

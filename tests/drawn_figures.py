@@ -64,9 +64,36 @@ def large_tables(folder):
     return tables_of(folder, models=FOUR, runtimes=EIGHT, blocks=2, problems=4, ratios=ratios)
 
 
-def drawn(name, tables):
+ARMS = {  # by name: runtime, and label as the article prints it
+    "server": ("server", "llama-server"),
+    "lib": ("lib", "llama-cpp-python"),
+    "lib_own": ("lib", "llama-cpp-python, as installed"),
+    "lib_flash": ("lib", "llama-cpp-python, flash attention on"),
+    "lib_q8": ("lib", "llama-cpp-python, flash attention on, KV cache q8_0"),
+    "lib_stock": ("lib", "llama-cpp-python, library stock"),
+    "again_own": ("again", "Ollama, as installed"),
+    "again": ("again", "Ollama"),
+}
+CONTRASTS = [("again", "again_own"), ("lib", "lib_own"), ("lib_flash", "lib_q8")]
+
+
+def tables_of_arms(folder, names, contrasts=CONTRASTS, **options):
+    """Return the tables of a study of these arms, in their order, with their labels."""
+    tables = tables_of(folder, runtimes=tuple(names), contrasts=contrasts, **options)
+    for table in tables.values():
+        if "runtime_label" in table:
+            table["runtime_label"] = [ARMS[name][1] for name in table["runtime"]]
+    return tables
+
+
+def named(names):
+    """Return the arms that a study names, as `draw` takes them."""
+    return {name: ARMS[name][0] for name in names}
+
+
+def drawn(name, tables, arms=None):
     """Return a figure, laid out."""
-    figure = draw(name, tables, demonstration=True)
+    figure = draw(name, tables, demonstration=True, arms=arms or {})
     with style():
         FigureCanvasAgg(figure).draw()
     return figure

@@ -26,6 +26,7 @@ SETTINGS = Settings(
     gpu_layers=0,
     seed=1,
     max_tokens=256,
+    kv_cache="f16",
 )
 
 

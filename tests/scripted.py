@@ -132,7 +132,7 @@ def run(
         parts = protocol.run_once(
             runtime,
             Model("m", Path("m.gguf"), "0" * 64),
-            SETTINGS,
+            more.pop("settings", SETTINGS),
             PROMPTS,
             parameters,
             measured,

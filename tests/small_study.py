@@ -37,7 +37,8 @@ class Tree:
 
     def configure(self, **changes: object) -> None:
         """Write `small.yaml`, the small study with these changes; mappings are merged."""
-        (self.folder / "small.yaml").write_text(yaml.safe_dump(merged(SMALL, changes)))
+        text = yaml.safe_dump(merged(SMALL, changes), sort_keys=False)  # the order of arms counts
+        (self.folder / "small.yaml").write_text(text)
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line for Snakemake with the small configuration."""
@@ -113,12 +114,12 @@ def build_runtimes() -> list[str]:
     Returns the files of facts.
     """
     study, made = load_study(root=CHECKOUT).study, []
-    for name in study.runtimes:
+    for name, arm in study.compared.items():
         options = options_of(study, name)
-        facts_file = paths.provided_file(name, options)
+        facts_file = paths.provided_file(arm.runtime, options)
         made.append(facts_file)
         if not (CHECKOUT / facts_file).exists():
-            facts = load(name).provide(options, (CHECKOUT / facts_file).with_suffix(""))
+            facts = load(arm.runtime).provide(options, (CHECKOUT / facts_file).with_suffix(""))
             write_provided(CHECKOUT / facts_file, facts)
     return made
 

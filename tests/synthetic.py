@@ -7,11 +7,13 @@ right of records and grades can be tested against effects that are known because
 import dataclasses
 import functools
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from synthetic_arms import facts_of_arm, in_force, runtime_of, settings_of
 from synthetic_parts import (
     BUSY_POWER_W,
     IDLE_POWER_W,
@@ -27,7 +29,6 @@ from synthetic_parts import (
 from joules.core import paths, stored
 from joules.core.grade_file import SCHEMA as GRADE_SCHEMA
 from joules.core.grade_file import Grade, GradedTask, SandboxFacts, SandboxLimits
-from joules.core.inference import Settings
 from joules.core.plan import Run, plan_of
 from joules.core.record import SCHEMA as RECORD_SCHEMA
 from joules.core.record import (
@@ -37,7 +38,6 @@ from joules.core.record import (
     ModelFacts,
     Position,
     Record,
-    RuntimeFacts,
     Settle,
     Task,
     Validity,
@@ -54,7 +54,6 @@ OVERHEAD_J_PER_TASK = 0.05
 GAP_SHARE = 0.01
 TASK_NOISE_CV = 0.02
 PROBLEMS = 164
-LABELS = {"ollama": "Ollama", "llama_cpp": "llama-cpp-python"}
 BROKEN = BrokenRule(code="foreign_cpu", seen=0.05, limit=0.02, invalidates=True)
 ENVIRONMENT = environment()
 
@@ -68,12 +67,6 @@ class WrittenStudy:
     records: list[Path]
     grades: list[Path]
     agreements: list[Path]
-
-
-def settings_of(study: Study, kind: str) -> Settings:
-    """Return the settings of a run: those that the study asks for, which must all be numbers."""
-    asked = study.settings
-    return Settings(**msgspec.structs.asdict(asked), ignore_eos=kind == "fixed")
 
 
 @functools.cache
@@ -96,6 +89,7 @@ def make_record(
     invalid: bool = False,
     limit_share: float = 0.1,
     task_noise_cv: float = TASK_NOISE_CV,
+    engines: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Record:
     """Return one record. `ratio` multiplies the run's energy, `drift` grows over the study.
 
@@ -105,7 +99,7 @@ def make_record(
     """
     rng = np.random.default_rng([seed, *_seed_of(*run)])
     tokens = np.random.default_rng([seed, *_seed_of(run.model)])
-    settings, measured = settings_of(study, run.kind), tier == "measured"
+    settings, measured = settings_of(study, run), tier == "measured"
     limit = settings.max_tokens
     count = PROBLEMS if run.kind == "quality" or study.problems == "all" else study.problems
     factor = ratio * np.exp(drift * (position - 1) / max(runs - 1, 1) + rng.normal(0, noise_cv))
@@ -161,12 +155,8 @@ def make_record(
         study=study.study,
         campaign=study.campaign,
         model=ModelFacts(run.model, sha256(run.model), 1_000_000, "Q8_0"),
-        runtime=RuntimeFacts(
-            name=run.runtime,
-            label=LABELS.get(run.runtime, run.runtime),
-            facts={"version": "1.2.3"},
-            cannot_hold=[],
-        ),
+        runtime=runtime_of(run, study, engines or {}),
+        arm=facts_of_arm(run, study),
         kind=run.kind,
         repetition=run.repetition,
         position=Position(planned=position, actual=position),
@@ -174,7 +164,7 @@ def make_record(
         attempts=1,
         protocol="base",
         settings=settings,
-        settings_in_force={"context_length": settings.context_length},
+        settings_in_force=in_force(run, study, settings),
         instrument=instrument(tier),
         environment=ENVIRONMENT,
         page_cache_warmed=True,
@@ -212,7 +202,7 @@ def _windows(
     """
     lasting: tuple[tuple[WindowName, float, float], ...] = (
         ("idle_cold", 30.0, IDLE_POWER_W),
-        *((("import", 1.0, 7.0),) if run.runtime == "ollama" else ()),
+        *((("import", 1.0, 7.0),) if run.arm == "ollama" else ()),
         ("load", 2.0, 8.0),
         ("idle_resident", 30.0, IDLE_POWER_W + 0.5),
         ("settle", 60.0, BUSY_POWER_W),
@@ -235,7 +225,7 @@ def make_grade(record: Record, pass_share: float = 0.6) -> Grade:
     tasks = []
     for task in record.tasks:
         chance = int(sha256(record.model.name, task.task_id)[:8], 16) / 2**32
-        turned = int(sha256(record.runtime.name, task.task_id)[:8], 16) / 2**32 < 0.02
+        turned = int(sha256(record.arm_name, task.task_id)[:8], 16) / 2**32 < 0.02
         passed = (chance < pass_share) != turned
         tasks.append(
             GradedTask(
@@ -252,7 +242,7 @@ def make_grade(record: Record, pass_share: float = 0.6) -> Grade:
         study=record.study,
         campaign=record.campaign,
         model=record.model.name,
-        runtime=record.runtime.name,
+        runtime=record.arm_name,
         kind=record.kind,
         repetition=record.repetition,
         sandbox=SandboxFacts(
@@ -285,14 +275,13 @@ def make_agreement(study: Study, model: str, prompts: int) -> Agreement:
             first_difference=[TextDifference(task_id="HumanEval/0", character=7)],
             same_counts=prompts,
         )
-        for place, a in enumerate(study.runtimes)
-        for b in study.runtimes[place + 1 :]
+        for a, b in itertools.combinations(study.compared, 2)
     ]
     return Agreement(
         model=model,
         protocol="base",
-        runtimes=list(study.runtimes),
-        settings=settings_of(study, "task"),
+        runtimes=list(study.compared),
+        settings=settings_of(study, Run(model, next(iter(study.compared)), "task", 1)),
         passed=True,
         problems=[],
         pairs=pairs,
@@ -315,7 +304,10 @@ def make_config(
         "settings": {"context_length": 2048, "threads": 1, "max_tokens": 256},
         "carbon": {"country_iso_code": "NLD", "grams_per_kwh": 268, "source": "ember2024"},
     }
-    return study_from({**config, **changes}, {})
+    config |= changes
+    if config.get("arms"):
+        del config["runtimes"]
+    return study_from(config, {})
 
 
 def write_run(folder: Path, run: Run, record: Record) -> tuple[Path, Path]:
@@ -350,14 +342,19 @@ def write_study(
     invalid: Sequence[Run] = (),
     sessions: Mapping[Run, str] | None = None,
     attempts: Sequence[Run] = (),
+    arms: Mapping[str, object] | None = None,
+    contrasts: Sequence[Sequence[str]] = (),
+    engines: Mapping[str, Mapping[str, object]] | None = None,
 ) -> WrittenStudy:
     """Write a whole study below `folder` (records, grades, agreement) and return its paths.
 
-    `ratios`: true energy ratio of a runtime to 1; `invalid`: runs whose record says so;
+    `ratios`: true energy ratio of an arm to 1; `invalid`: runs whose record says so;
     `sessions`: the session of a run where it is not the first one; `attempts`: runs beside whose
-    record an invalid attempt lies.
+    record an invalid attempt lies; `arms`: instead of `runtimes`, as a configuration has them;
+    `engines`: facts of an arm's engine.
     """
-    study = make_config(models, runtimes, kinds, blocks=blocks, seed=seed, problems=problems)
+    asked = {"blocks": blocks, "seed": seed, "problems": problems, "contrasts": contrasts}
+    study = make_config(models, runtimes, kinds, **asked, arms=arms or {})
     runs = plan_of(study)
     records, grades = [], []
     for position, run in enumerate(runs, start=1):
@@ -367,12 +364,13 @@ def write_study(
             len(runs),
             study,
             seed=seed,
-            ratio=(ratios or {}).get(run.runtime, 1.0),
+            ratio=(ratios or {}).get(run.arm, 1.0),
             noise_cv=noise_cv,
             drift=drift,
             tier=tier,
             session=(sessions or {}).get(run, "session-1"),
             invalid=run in set(invalid),
+            engines=engines,
         )
         record_file, grade_file = write_run(folder, run, record)
         records.append(record_file)

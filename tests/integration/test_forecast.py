@@ -1,6 +1,7 @@
 """The forecast: numbers by hand, with and without warm-ups, and what blocks can show."""
 
 import dataclasses
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from small_study import CHECKOUT
 from joules.analyse.power import power_facts
 from joules.commands import cost, forecast
 from joules.core import paths
+from joules.core.arms import facts_of
 from joules.core.energy import Energy
 from joules.core.errors import UserError
 from joules.core.reading import LoadedStudy, load_study
@@ -52,13 +54,22 @@ def hand(tmp_path: Path, **changes: object) -> LoadedStudy:
         shutil.copy(CHECKOUT / "config/runtime_options.yaml", root / "config")
         catalogue = {"models": {"made-up": ENTRY}}
         (root / "config/models.yaml").write_text(yaml.safe_dump(catalogue))
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**OWN, **changes}))
+    config = {key: value for key, value in {**OWN, **changes}.items() if value is not None}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
     return load_study(tmp_path / "own.yaml", root)
 
 
-def warmed(loaded: LoadedStudy, threads: int | None = None) -> None:
-    """Write a warm-up: 10 tokens/s while decoding, half a second per prompt, 2 s to load."""
-    settings = settings_of(loaded.study.settings, "task", 256)
+def warmed(
+    loaded: LoadedStudy, threads: int | None = None, arm: str = "llama_cpp", own: bool = False
+) -> None:
+    """Write a warm-up: 10 tokens/s while decoding, half a second per prompt, 2 s to load.
+
+    It has the study's settings, or the `own` ones of the arm.
+    """
+    chosen = loaded.study.compared[arm]
+    asked = chosen.asked(loaded.study.settings) if own else loaded.study.settings
+    as_installed = own and chosen.as_installed
+    settings = settings_of(asked, "task", 256, as_installed=as_installed)
     answers = [
         WarmUpAnswer(
             task_id=f"HumanEval/{index}",
@@ -74,8 +85,8 @@ def warmed(loaded: LoadedStudy, threads: int | None = None) -> None:
     ]
     warm_up = WarmUp(
         model="made-up",
+        arm=facts_of(arm, chosen, "llama-cpp-python"),
         runtime="llama_cpp",
-        label="llama-cpp-python",
         protocol="0" * 64,
         facts={},
         settings=settings if threads is None else dataclasses.replace(settings, threads=threads),
@@ -85,7 +96,7 @@ def warmed(loaded: LoadedStudy, threads: int | None = None) -> None:
         tokens_per_s=8.0,
         answers=answers,
     )
-    write_warm_up(paths.warm_up_file(loaded.results, "made-up", "llama_cpp"), warm_up)
+    write_warm_up(paths.warm_up_file(loaded.results, "made-up", arm), warm_up)
 
 
 def test_hours_without_a_warm_up_are_as_computed_by_hand(tmp_path):
@@ -237,6 +248,42 @@ def test_contrasts_make_the_family_smaller():
     assert forecast.family(two) == 4
 
 
+ARMS = {
+    "llama_cpp": {"runtime": "llama_cpp"},
+    "flash": {"runtime": "llama_cpp", "settings": {"flash_attention": True}},
+    "own": {"runtime": "llama_cpp", "settings": "as_installed"},
+}
+
+
+def test_each_arm_is_forecast_by_a_warm_up_of_its_own_settings(tmp_path):
+    named = hand(tmp_path, runtimes=None, arms=ARMS)
+    warmed(named)
+    cells = cost.cells_of(named)
+    assert set(cells) == {("made-up", name) for name in ARMS}
+    assert [cells["made-up", name].measured for name in ARMS] == [True, False, False]
+    warmed(named, arm="flash")
+    assert not cost.cells_of(named)["made-up", "flash"].measured  # of the study's settings
+    for name in ("flash", "own"):
+        warmed(named, arm=name, own=True)
+    assert all(cell.measured for cell in cost.cells_of(named).values())
+
+
+def test_arms_are_counted_as_what_is_compared(tmp_path):
+    named = hand(tmp_path, runtimes=None, arms=ARMS)
+    assert forecast.family(named.study) == 3
+    assert len(named.runs()) == 2 * 3
+    chosen = hand(tmp_path, runtimes=None, arms=ARMS, contrasts=[["llama_cpp", "own"]])
+    assert forecast.family(chosen.study) == 1
+    alone = hand(tmp_path, runtimes=None, arms={"own": ARMS["own"]})
+    assert forecast.differences(alone.study, 10, None) == ["one arm alone: nothing is compared"]
+
+
+def test_the_gpu_s_power_counts_where_any_arm_has_layers_on_it(tmp_path):
+    arms = ARMS | {"gpu": {"runtime": "llama_cpp", "settings": {"gpu_layers": 9}}}
+    assert cost.most_gpu_layers(hand(tmp_path, runtimes=None, arms=ARMS).study) == 0
+    assert cost.most_gpu_layers(hand(tmp_path, runtimes=None, arms=arms).study) == 9
+
+
 def test_too_few_blocks_for_the_family_can_show_nothing(tmp_path):
     assert forecast.smallest_difference(0.01, 5, 1) is None
     assert forecast.smallest_difference(0.01, 6, 1) is not None
@@ -281,18 +328,32 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_article_s_study_fits_a_weekend_and_says_on_what_that_rests():
+def test_the_article_s_study_fits_a_long_weekend_and_says_on_what_that_rests():
     done = run("config/study.yaml", "--blocks", "12")
     assert done.returncode == 0, done.stderr
-    assert "152 in 12 blocks: " in done.stdout
-    for part in ("48 control", "96 task", "8 quality", "basis: ", "kWh expected", "of models"):
+    assert "240 in 12 blocks: " in done.stdout
+    assert "16 differences are tested together" in done.stdout
+    for part in ("48 control", "192 task", "basis: ", "kWh expected", "of models"):
         assert part in done.stdout
     assert "expected and not measured" in done.stdout
     study = load_study(CHECKOUT / "config/study.yaml")
     token_s = 1 / 8
     cell = cost.assumed_cell(round(token_s * cost.BANDWIDTH[1]), 0, 1024)
-    cells = {(m, r): cell for m in study.study.models for r in study.study.runtimes}
-    assert cost.total_s(study.study, cells, study.runs())[1] < 48 * 3600
+    cells = {(m, a): cell for m in study.study.models for a in study.study.compared}
+    least, middle, most, _ = cost.total_s(study.study, cells, study.runs())
+    assert middle < 62 * 3600
+    quality_s = len(cells) * cost.run_s(cell, "quality", study.study, 1)
+    run_minutes = cost.run_s(cell, "task", study.study, 1) / 60
+    said = " ".join((CHECKOUT / "config/study.yaml").read_text().replace("#", " ").split())
+    hours = (each / 3600 for each in (middle, least, most, quality_s))
+    sums = [f"{each:.0f}" for each in (run_minutes, *hours)]
+    found = re.search(
+        r"a run of 20 takes (\d+) minutes: 240 of them and 16 warm-ups (\d+) hours, a long weekend "
+        r"\((\d+) h at 10.5 tokens/s and 150 tokens, (\d+) h at 6.3 and 250\).*16 of 90 minutes, "
+        r"(\d+) hours",
+        said,
+    )
+    assert found and list(found.groups()) == sums
 
 
 @pytest.mark.parametrize(

@@ -392,6 +392,17 @@ def test_layers_on_a_gpu_that_no_meter_sees_are_refused_and_block_the_doctor():
     assert list(machine_findings.gpu(0)) == []
 
 
+def test_a_gpu_that_a_runtime_may_choose_and_no_meter_sees_is_refused(monkeypatch):
+    if nvml.Meter().has_meter():
+        pytest.skip("this machine has a GPU with a meter")
+    monkeypatch.setattr(tiers.gpus, "devices", lambda: [])
+    tiers.require_gpu_meter(None)
+    monkeypatch.setattr(tiers.gpus, "devices", lambda: ["/dev/kfd"])
+    tiers.require_gpu_meter(0)
+    with pytest.raises(UserError, match=r"as installed may compute on a GPU.*/dev/kfd.*energy"):
+        tiers.require_gpu_meter(None)
+
+
 def test_gpu_energy_as_the_headline_is_refused_where_no_gpu_is_to_compute():
     with pytest.raises(ValueError, match="`settings.gpu_layers` is 0: no GPU would compute"):
         msgspec.structs.replace(load_study().study, energy="gpu")
@@ -399,6 +410,7 @@ def test_gpu_energy_as_the_headline_is_refused_where_no_gpu_is_to_compute():
 
 def test_layers_on_a_gpu_that_is_seen_are_fine(gpu_card):
     tiers.require_gpu_meter(99)
+    tiers.require_gpu_meter(None)
     assert [each.mark for each in machine_findings.gpu(99)] == ["ok"]
 
 

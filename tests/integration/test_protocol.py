@@ -42,6 +42,36 @@ class Importing(Scripted):
     IMPORTS = True
 
 
+AS_INSTALLED = preparation.settings_for(PARAMETERS.settings, "task", PROMPTS_FILE.model, True)
+
+
+def test_as_installed_no_prompt_is_flushed_and_what_the_runtime_keeps_is_its_own(tmp_path):
+    class Keeping(Scripted):
+        def complete(self, prompt, max_tokens=None):
+            completion = super().complete(prompt, max_tokens)
+            first = self.sent.count(prompt.text) == 1
+            return dataclasses.replace(completion, prefill_s=0.05 if first else 1e-5)
+
+    chosen = {"context_length": AS_INSTALLED.context_length, "threads": 8, "kv_cache": "u8"}
+    runtime = Keeping(in_force=chosen)
+    parts, _ = run(runtime, tmp=tmp_path, settings=AS_INSTALLED)
+    assert runtime.sent[0] == "start" and "~" not in runtime.sent
+    assert runtime.sent[-3:] == ["def f0", "def f1", "def f2"]
+    assert parts.settings_in_force == chosen
+    checks = {each.code: each for each in parts.validity.checks}
+    assert checks["prompt_cache_hit"].not_checked == "the runtime may keep prompts, as installed"
+    assert checks["settings_not_in_force"].not_checked is None
+    assert parts.gaps.duration_s >= 0
+
+
+def test_as_installed_a_setting_that_was_asked_for_must_still_be_in_force(tmp_path):
+    with pytest.raises(UserError, match="context_length: asked 2048, got 77"):
+        run(Scripted(in_force={"context_length": 77}), tmp=tmp_path, settings=AS_INSTALLED)
+    parts, _ = run(Scripted(in_force={"threads": 8}), tmp=tmp_path, settings=AS_INSTALLED)
+    checks = {each.code: each for each in parts.validity.checks}
+    assert "none of the settings" in checks["settings_not_in_force"].not_checked
+
+
 def test_all_windows_come_in_order_and_every_prompt_is_flushed_before(tmp_path):
     runtime = Importing()
     parts, _ = run(runtime, tmp=tmp_path)
@@ -266,7 +296,7 @@ def test_an_agreement_that_is_missing_failed_or_of_other_settings_is_refused(tmp
     stored.write_agreement(path, AGREED)
     check_agreement(path, "a", SETTINGS)
     check_agreement(path, "a", dataclasses.replace(SETTINGS, ignore_eos=True))
-    with pytest.raises(UserError, match="does not name the runtime b"):
+    with pytest.raises(UserError, match="does not name the arm b"):
         check_agreement(path, "b", SETTINGS)
     with pytest.raises(UserError, match="other settings"):
         check_agreement(path, "a", dataclasses.replace(SETTINGS, threads=2))

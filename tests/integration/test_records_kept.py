@@ -7,6 +7,7 @@ import pytest
 from scripted import SETTINGS, Scripted, assigned, run
 
 from joules.core import stored
+from joules.core.arms import Arm, facts_of
 from joules.core.errors import UserError
 from joules.core.warm_up_files import TextDifference, WarmUp, WarmUpAnswer
 from joules.machine import machine_state
@@ -35,8 +36,8 @@ def warm_up(
     )
     return WarmUp(
         model="m",
+        arm=facts_of(runtime, Arm(runtime=runtime), runtime),
         runtime=runtime,
-        label=runtime,
         protocol="base",
         never_ends=never_ends,
         facts={},

@@ -374,12 +374,13 @@ def attempts(monkeypatch, tmp_path):
         gpu_layers=0,
         seed=1,
         max_tokens=256,
+        kv_cache="f16",
     )
     parameters = changed(PARAMETERS, limits={"attempts": 3}, settings={"threads": 1})
     agreement = Agreement(
         model=first.model,
         protocol="base",
-        runtimes=[first.runtime],
+        runtimes=[first.arm],
         settings=settings,
         passed=True,
         problems=[],

@@ -73,6 +73,20 @@ def test_an_imported_archive_packs_to_the_same_bytes(study, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == zipped.read_bytes()
 
 
+def test_arms_keep_the_order_of_the_study_and_all_other_keys_are_sorted(study, tmp_path):
+    root, files = study
+    arms = {"zeta": {"settings": {"threads": 1, "batch_size": 2}, "runtime": "a"}, "eta": {}}
+    archive.pack(root, files, CONFIG | {"arms": arms}, CITATION, tmp_path / "c.zip")
+    text = zipfile.ZipFile(tmp_path / "c.zip").read("config.yaml").decode()
+    kept = yaml.safe_load(text)
+    assert list(kept) == sorted(kept) and list(kept["arms"]) == ["zeta", "eta"]
+    assert text.index("runtime:") < text.index("settings:") and kept["arms"] == arms
+    plain = CONFIG | {"b": {"y": 1, "x": [{"q": 1, "p": 2}]}}
+    archive.pack(root, files, plain, CITATION, tmp_path / "plain.zip")
+    kept = zipfile.ZipFile(tmp_path / "plain.zip").read("config.yaml").decode()
+    assert kept == yaml.safe_dump(plain, sort_keys=True)
+
+
 def test_an_archive_unpacks_to_the_files_it_was_made_of(study, tmp_path):
     root, files = study
     zipped = tmp_path / "campaign-1.zip"

@@ -20,6 +20,7 @@ from invented_claims import (
 )
 from matplotlib.figure import Figure
 
+from joules import runtimes
 from joules.core.errors import UserError
 from joules.core.files import read_json, write_json
 from joules.core.wording import cell_text, p_value, percent, significant
@@ -177,6 +178,27 @@ def test_no_digit_is_typed_into_the_results() -> None:
     assert re.findall(r"[0-9].{0,30}", typed) == []
     for string in strings:
         assert not re.search(r"[0-9]", string) or string in DIGITS_IN_IDS, string
+
+
+def test_the_template_names_no_runtime_but_in_the_literature() -> None:
+    """What is said of one runtime is said by its module, and only where it is compared."""
+    template = (PAPER / "article.md.j2").read_text(encoding="utf-8")
+    before, literature = template.split("\n## Relevant Literature\n")
+    own = before + literature.split("\n## Methodology\n")[1]
+    labels = {runtimes.load(name).LABEL for name in runtimes.names()}
+    assert "Ollama" in labels and len(labels) >= 8
+    assert [
+        label for label in labels if label.lower() in re.sub(r"\[@\w+\]", "", own.lower())
+    ] == []
+
+
+def test_what_was_tried_with_a_runtime_is_said_where_it_is_compared() -> None:
+    text = render(make_article(), PAPER)
+    assert "- *Threads.* In trial runs" in text and "the lower call `generate`" in text
+    assert "A user of either way gets other numbers than ours." in text
+    ollama = render(make_article(runtimes=1), PAPER)
+    assert "- *Threads.* In trial runs" in ollama and "the lower call `generate`" not in ollama
+    assert "A user of this way gets other numbers than ours." in ollama
 
 
 def test_every_number_of_the_results_follows_the_claims() -> None:

@@ -10,8 +10,8 @@ from joules.analyse.left_out_blocks import left_out_blocks
 from joules.analyse.pairs import paired_blocks
 from joules.core import stored
 from joules.core.errors import UserError
+from joules.core.fingerprint import Fingerprint, MachineIdentity, RuntimeIdentity
 from joules.core.paths import run_of
-from joules.core.record import Fingerprint, MachineIdentity, RuntimeIdentity
 from joules.write.study_facts import mixes_of
 
 KEYS = ("mixed_instruments", "mixed_machines", "mixed_runtimes")
@@ -135,7 +135,7 @@ def test_a_study_without_a_mix_states_none(study):
 )
 def test_a_pair_that_differs_within_its_block_is_left_out_with_the_reason(study, key, made):
     a, b = study.config.runtimes[:2]
-    change(study, made, lambda run: (run.runtime, run.kind, run.repetition) == (b, "task", 2))
+    change(study, made, lambda run: (run.arm, run.kind, run.repetition) == (b, "task", 2))
     runs = tables_of(stating(study, key)).runs
     pairs = paired_blocks(runs, "parrot-1m", a, b)
     assert (pairs.blocks, pairs.split, pairs.mixed, pairs.invalid) == ([1], [], [2], [])
@@ -151,7 +151,7 @@ def test_a_control_of_another_build_is_not_compared_with_its_runtime(study):
         lambda record: with_fact(record, libraries_sha256="b" * 64),
         lambda run: run.kind == "control" and run.repetition == 2,
     )
-    odd = run_of(controls[0]).runtime
+    odd = run_of(controls[0]).arm
     runs = tables_of(stating(study, "mixed_runtimes")).runs
     for runtime in study.config.runtimes:
         pairs = paired_blocks(runs, "parrot-1m", runtime, runtime, kind_b="control")

@@ -81,7 +81,7 @@ def test_a_path_of_no_invalid_attempt_is_refused(name):
 
 def test_a_rule_gets_texts_with_wildcards_and_a_command_gets_paths():
     assert paths.run_pattern("<results>/records") == (
-        "<results>/records/{model}/{runtime}/{kind}/{repetition}.json"
+        "<results>/records/{model}/{arm}/{kind}/{repetition}.json"
     )
     assert paths.figure_file("<results>", "{figure}", "svg") == "<results>/figures/{figure}.svg"
     assert paths.warm_up_file(Path("a"), "m", "r") == Path("a/warm_up/m/r.json")
@@ -95,17 +95,25 @@ def test_a_rule_gets_texts_with_wildcards_and_a_command_gets_paths():
         ({"version": "1.2", "from": "build", "binary": ""}, "1.2-build"),
         ({"version": "1.2", "from": "path", "binary": "/opt/x"}, "1.2-path-285f57af"),
         ({"version": "1.2", "binary": "/opt/x"}, "1.2-285f57af"),
+        ({"version": "1.2", "library": "shared"}, "1.2-shared"),
+        ({"version": "1.2", "official": {}, "port": 0}, "1.2"),
+        ({"version": "1.2", "port": 8000}, "1.2-1b5464a2"),
     ],
 )
-def test_a_variant_names_version_way_and_a_binary_of_ones_own(options, variant):
+def test_a_variant_names_version_way_library_and_sums_of_what_else_is_given(options, variant):
     assert paths.variant_of(options) == variant
+
+
+def test_two_arms_of_other_options_share_no_facts():
+    arms = [{"version": "1", name: value} for name in "abc" for value in ("x", ["x"], {"y": "x"})]
+    assert len({paths.provided_file("server", options) for options in arms}) == len(arms)
 
 
 def test_a_runtimes_facts_are_looked_for_where_the_workflow_puts_them():
     study = load_study()
     found = [study.provided(name).relative_to(REPOSITORY) for name in study.study.runtimes]
     assert sorted(map(str, found)) == [
-        "resources/runtimes/llama_cpp/0.3.36.json",
+        "resources/runtimes/llama_cpp/0.3.36-shared.json",
         "resources/runtimes/ollama/0.34.0-build.json",
     ]
 

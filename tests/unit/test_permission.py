@@ -183,3 +183,5 @@ def test_secondary_pairs_are_permitted_by_the_size_of_their_own_family():
     assert task.loc["primary", "claimable"]
     assert not task.loc["secondary", "claimable"].any()
     assert "over 5 comparisons" in task.loc["secondary", "no_claim_reason"].iloc[0]
+    said = permission(found, "measured").reason
+    assert "5 of 6 comparisons carry no claim (5 of them secondary); each says why." in said

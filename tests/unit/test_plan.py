@@ -47,7 +47,7 @@ def test_a_block_has_each_cell_once_per_kind_and_one_control_per_model():
     blocks = blocks_of(runs)
     assert list(blocks) == list(range(1, 8)), "block by block"
     for block in blocks.values():
-        cells = Counter((run.model, run.runtime, run.kind) for run in block)
+        cells = Counter((run.model, run.arm, run.kind) for run in block)
         expected = {(m, a, k) for m in MODELS for a in "ab" for k in ("task", "fixed")}
         assert {cell for cell in cells if cell[2] != "control"} == expected
         assert set(cells.values()) == {1}
@@ -66,7 +66,7 @@ def test_both_orders_are_drawn_anew_in_each_block():
     blocks = blocks_of(plan(MODELS, ("a", "b"), ("task", "control"), 600, seed=5)).values()
     models = Counter(tuple(dict.fromkeys(run.model for run in block)) for block in blocks)
     assert len(models) == 6 and all(60 < count < 140 for count in models.values()), models
-    first = Counter(block[0].runtime for block in blocks)
+    first = Counter(block[0].arm for block in blocks)
     assert abs(first["a"] - first["b"]) < 100, first
     inside = Counter(
         tuple(run[1:3] for run in block if run.model == "m2" and run.kind == "task")
@@ -144,7 +144,7 @@ def test_a_new_runtime_measures_only_itself(arms):
     for seed in SEEDS:
         before = set(plan(MODELS, ARMS[:arms], ("task", "control"), 10, seed))
         after = set(plan(MODELS, ARMS[: arms + 1], ("task", "control"), 10, seed))
-        assert {run.runtime for run in after - before} == {ARMS[arms]}
+        assert {run.arm for run in after - before} == {ARMS[arms]}
         assert {run.kind for run in before - after} <= {"control"}
 
 
@@ -174,7 +174,7 @@ def test_a_run_that_is_not_planned_has_no_place():
     runs = plan_of(study())
     assert [place_of(run, runs) for run in runs] == list(range(1, len(runs) + 1))
     control = next(run for run in runs if run.kind == "control")
-    other = control._replace(runtime={"a": "b", "b": "a"}[control.runtime])
+    other = control._replace(arm={"a": "b", "b": "a"}[control.arm])
     with pytest.raises(UserError, match=r"m\d, [ab], control, block \d is no run of this study"):
         place_of(other, runs)
 
@@ -230,7 +230,7 @@ def test_what_is_no_schedule_is_refused(text):
         (OLD + "7,1,m1,b,task\n", "it has, beyond those, one run, such as m1, b, task, block 1"),
         (OLD + "7,2,m1,b,task\n", "it has, beyond those, one run, such as m1, b, task, block 2"),
         (OLD.replace("m1,a,control", "m1,c,control"), "it names c, which is no runtime there"),
-        (OLD.replace("m1,a,control", "m2,a,control"), "it lacks one run, such as m1, any runtime"),
+        (OLD.replace("m1,a,control", "m2,a,control"), "it lacks one run, such as m1, any arm"),
     ],
 )
 def test_a_schedule_that_does_not_fit_the_configuration_is_refused(text, message):

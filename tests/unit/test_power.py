@@ -136,9 +136,9 @@ def test_the_comment_of_the_study_states_the_power_of_its_test():
         text,
     )
     ratio, of_block, sd, run_cv, of_run, cv = map(float, said.groups())
-    assert re.search(r"^blocks: 10$", (CHECKOUT / "config/study.yaml").read_text(), re.MULTILINE)
+    assert re.search(r"^blocks: 12$", (CHECKOUT / "config/study.yaml").read_text(), re.MULTILINE)
     assert run_cv == pytest.approx(sd / math.sqrt(2), abs=0.05)
     for spread, printed in ((sd / 100, of_block), (math.sqrt(2) * cv / 100, of_run)):
-        assert power(math.log(ratio) / spread, 10, 4) == pytest.approx(printed, abs=0.0051)
-        simulated = share_found(math.log(ratio) / spread, 10, 4)
+        assert power(math.log(ratio) / spread, 12, 16) == pytest.approx(printed, abs=0.0051)
+        simulated = share_found(math.log(ratio) / spread, 12, 16)
         assert simulated == pytest.approx(printed, abs=0.03)

@@ -10,6 +10,7 @@ import synthetic
 import yaml
 
 from joules.core import stored
+from joules.core.arms import Arm, facts_of
 from joules.core.energy import Energy
 from joules.core.errors import UserError
 from joules.core.inference import Completion, Settings, parts_of_call
@@ -46,8 +47,8 @@ SETTINGS = Settings(
 COMPLETION = Completion("    return 1\n", 9, 4, 0.01, 0.02, "eos")
 WARM_UP = WarmUp(
     model="parrot-1m",
+    arm=facts_of("ollama", Arm(runtime="ollama"), "Ollama"),
     runtime="ollama",
-    label="Ollama",
     protocol="base-unchanged-column_0-256",
     never_ends=False,
     facts={"version": "0.24.0", "simd": None},

@@ -66,6 +66,10 @@ KEYS: dict[str, tuple[object, list[str]]] = {
     "trust_on_first_use": (True, []),
     "models": (["m"], ["what is compared", "the seed or the order of runs", "the prompts"]),
     "runtimes": (["a", "b", "c", "d"], ["what is compared", "the seed or the order of runs"]),
+    "arms": (
+        {"a": {"runtime": "a"}, "b": {"runtime": "b", "settings": "as_installed"}},
+        ["what is compared", "the seed or the order of runs", "the settings"],
+    ),
     "runtime_options": ({"b": {"version": "2"}}, ["what is compared"]),
     "contrasts": ([["a", "b"]], ["what is compared"]),
     "kinds": (["task", "control", "quality"], ["the kinds of runs"]),
@@ -92,7 +96,8 @@ def test_every_key_of_a_study_is_looked_at():
 @pytest.mark.parametrize("key", KEYS)
 def test_a_changed_key_makes_the_study_exploratory_by_the_name_of_its_part(key):
     value, words = KEYS[key]
-    found = registration_facts([run(MARK)], planned(**{key: value}))
+    instead = {"runtimes": []} if key == "arms" else {}
+    found = registration_facts([run(MARK)], planned(**{key: value}, **instead))
     assert found.differs == words
     assert found.confirmatory is (words == [])
 
@@ -209,3 +214,10 @@ def test_the_plan_names_what_the_analysis_computes_with():
     assert (PLAN.margin, PLAN.tests.alpha) == (conventions.MARGIN, conventions.ALPHA)
     assert PLAN.headline.metric == conventions.METRIC
     assert tuple(PLAN.tests.verdicts) == verdicts.VERDICTS
+
+
+def test_a_runtime_under_its_own_name_is_the_same_plan_as_an_arm_and_in_the_short_form():
+    plain = {name: {"runtime": name} for name in CONFIG["runtimes"]}
+    assert differing(MARK, planned(runtimes=[], arms=plain)) == []
+    changed = plain | {"b": {"runtime": "b", "settings": {"flash_attention": True}}}
+    assert differing(MARK, planned(runtimes=[], arms=changed)) == ["the settings"]

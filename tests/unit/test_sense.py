@@ -36,6 +36,7 @@ def test_the_shipped_studies_can_end(name):
         ({"settings": {"context_length": 768}}, r"parrot-1m may have 768 tokens.*is 768.*Raise"),
         ({"settings": {"context_length": 64, "max_tokens": 65}}, r"may have 65 tokens"),
         ({"settings": {"batch_size": 64}}, r"`settings.micro_batch_size` is 512, more than.*64"),
+        ({"settings": {"kv_cache": "q8_0"}}, r"`settings.kv_cache` is q8_0, and.*Set `settings"),
         ({"settings": {"seed": 2**32 - 1}}, r"`settings.seed` is 4294967295.*at most 2147483647"),
         ({"carbon": {"source": "ember2042"}}, r"'ember2042'.*Did you mean ember2024"),
         ({"carbon": {"source": "https://ember-climate.org"}}, r"`carbon.source` is 'https"),
@@ -59,6 +60,8 @@ def test_a_study_that_cannot_end_well_is_refused(changes, words):
         {"blocks": 1, "problems": 1},
         {"settings": {"context_length": 769}},
         {"settings": {"batch_size": 64, "micro_batch_size": 64, "seed": 2**31 - 1}},
+        {"settings": {"kv_cache": "q4_0", "flash_attention": True}},
+        {"settings": {"kv_cache": "f16", "flash_attention": True}},
         {"require": ["ignore_eos", "prompt_cache", "flash_attention"]},
         {"energy": "gpu", "settings": {"gpu_layers": 99}},
         {"limits": {"cpu_busy": 0, "foreign_cpu": 0, "sampling_gap_s": 0.5, "flag_only": True}},
@@ -67,6 +70,20 @@ def test_a_study_that_cannot_end_well_is_refused(changes, words):
 )
 def test_what_is_unusual_and_can_end_is_let_through(changes):
     assert check_sense(own(**changes), read_catalogue(), REPOSITORY)
+
+
+ARMS = {
+    "as-installed": {"runtime": "llama_cpp", "settings": "as_installed"},
+    "small": {"runtime": "llama_cpp", "settings": {"kv_cache": "q8_0", "flash_attention": True}},
+}
+
+
+def test_settings_of_an_arm_that_clash_are_refused_where_they_stand():
+    assert check_sense(own(runtimes=[], arms=ARMS), read_catalogue(), REPOSITORY)
+    clashing = {"runtime": "llama_cpp", "settings": {"kv_cache": "q8_0"}}
+    with pytest.raises(UserError, match=r"`arms.b.settings.kv_cache` is q8_0.*Set `arms.b") as said:
+        check_sense(own(runtimes=[], arms={**ARMS, "b": clashing}), read_catalogue(), REPOSITORY)
+    assert len(str(said.value).splitlines()) == 1
 
 
 def test_all_that_is_wrong_is_said_at_once():

@@ -95,7 +95,20 @@ def test_the_shipped_studies_differ_from_the_defaults_in_this_alone():
                 "codellama-7b-instruct",
                 "mistral-7b-instruct-v0.3",
             ],
-            "kinds": ["task", "control", "quality"],
+            "arms": {
+                "ollama": {"runtime": "ollama"},
+                "llama_server": {"runtime": "llama_server"},
+                "llama_cpp": {"runtime": "llama_cpp"},
+                "llama_cpp-stock": {"runtime": "llama_cpp", "options": {"library": "stock"}},
+            },
+            "contrasts": [
+                ["ollama", "llama_cpp"],
+                ["llama_server", "llama_cpp"],
+                ["ollama", "llama_server"],
+                ["llama_cpp", "llama_cpp-stock"],
+            ],
+            "runtimes": [],
+            "blocks": 12,
             "seed": 20261125,
             "problems": 20,
         },
@@ -180,7 +193,7 @@ THREE = ["ollama", "llama_cpp", "openvino"]
             [["ollama", "lama_cpp"]],
             r"has \[ollama, lama_cpp\], and lama_cpp is not among `runtimes`",
         ),
-        ([["ollama", "ollama"]], r"has \[ollama, ollama\]: a runtime against itself"),
+        ([["ollama", "ollama"]], r"has \[ollama, ollama\]: an arm against itself"),
         ([["ollama", "openvino"], ["openvino", "ollama"]], r"has \[openvino, ollama\] twice"),
         ([["ollama", "openvino"], ["ollama", "openvino"]], r"has \[ollama, openvino\] twice"),
     ],
@@ -226,13 +239,18 @@ def test_the_articles_study_says_the_power_that_its_blocks_have():
     study = load_study(REPOSITORY / "config/study.yaml").study
     lines = (REPOSITORY / "config/study.yaml").read_text().splitlines()
     said = " ".join(line.lstrip("# ") for line in lines)
-    pairs = len(study.models) * len(list(itertools.combinations(study.runtimes, 2)))
-    assert "Ten blocks" in said and study.blocks == 10
-    assert "over the four pairs" in said and pairs == 4
-    numbers = re.search(r"power (0\.\d\d) where the log ratio.* power (0\.\d\d) where each", said)
+    pairs = len(study.models) * len(study.contrasts)
+    assert "Twelve blocks" in said and study.blocks == 12
+    assert "over the sixteen pairs, four contrasts on four models" in said and pairs == 16
+    numbers = re.search(
+        r"power (0\.\d\d) where the log ratio.* power (0\.\d\d) where each.*"
+        r"Ten blocks would have (0\.\d\d) and (0\.\d\d)",
+        said,
+    )
     assert numbers
-    for told, spread in zip(numbers.groups(), (0.03, math.sqrt(2) * 0.03), strict=True):
-        power = power_facts(spread, study.blocks, pairs)["power_for_margin"]
+    cases = itertools.product((study.blocks, 10), (0.03, math.sqrt(2) * 0.03))
+    for told, (blocks, spread) in zip(numbers.groups(), cases, strict=True):
+        power = power_facts(spread, blocks, pairs)["power_for_margin"]
         assert float(told) == pytest.approx(power, abs=0.02)
     assert f"a CV of {100 * 0.03 / math.sqrt(2):.1f} %)" in said
 
@@ -296,7 +314,7 @@ def test_an_archived_campaign_brings_its_own_configuration():
     kept = yaml.safe_load((REPOSITORY / f"data/measurements/{CAMPAIGN}/config.yaml").read_text())
     assert kept["settle"].pop("cap_s") == 4 and kept["limits"].pop("load_during_tasks_s") == 0.1
     later = {"energy": "processor", "mixed_machines": "refuse", "mixed_runtimes": "refuse"}
-    later |= {"contrasts": []}
+    later |= {"contrasts": [], "arms": {}, "settings": kept["settings"] | {"kv_cache": "f16"}}
     assert plain(study) | {"study": "demo", "measurements": kept["measurements"]} == kept | later
 
 
@@ -358,7 +376,7 @@ def test_a_model_or_runtime_that_is_not_known_is_refused_by_name(changes, messag
 
 def test_the_schemas_allow_what_is_shipped_and_describe_every_key():
     for schema, files in (
-        (configuration_schema(), ("config", "study", "runtimes")),
+        (configuration_schema(), ("config", "study", "runtimes", "defaults", "settings")),
         (models_schema(), ("models",)),
     ):
         jsonschema.Draft202012Validator.check_schema(schema)

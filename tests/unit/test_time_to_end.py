@@ -40,7 +40,7 @@ def went(study: Study, answer_s: dict, around_s: dict) -> dict[Run, Took]:
     chosen = five(study.seed)
     took = {}
     for run in plan_of(study):
-        cell = (run.model, run.runtime)
+        cell = (run.model, run.arm)
         names = LENGTHS if run.kind == "quality" else chosen
         tasks_s = sum(answer_s[cell][name] for name in names)
         took[run] = Took(tasks_s + around_s[cell], tasks_s, *run[:3])

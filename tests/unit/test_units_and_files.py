@@ -89,7 +89,7 @@ def test_a_file_that_is_not_json_is_named(tmp_path):
         files.read_json(tmp_path / "x.json")
 
 
-PLAN = {"models": ["m", "n"], "runtimes": ["a", "b"], "kinds": ["task", "control"], "seed": 7}
+PLAN = {"models": ["m", "n"], "arms": ["a", "b"], "kinds": ["task", "control"], "seed": 7}
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -100,7 +100,7 @@ def test_every_block_holds_every_cell_once_whatever_the_seed(seed):
         cells = Counter(run[:3] for run in own if run.kind != "control")
         assert cells == Counter((m, r, "task") for m in "mn" for r in "ab")
         # Two models, each with the control of another runtime.
-        controls = {run.model: run.runtime for run in own if run.kind == "control"}
+        controls = {run.model: run.arm for run in own if run.kind == "control"}
         assert len(own) == 6
         assert sorted(controls.values()) == ["a", "b"]
     assert [run.repetition for run in runs] == sorted(run.repetition for run in runs)

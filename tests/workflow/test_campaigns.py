@@ -82,7 +82,7 @@ def with_campaign(clone: Tree, folder: Path) -> tuple[Tree, Path]:
 def test_a_campaign_of_an_older_plan_has_the_runs_of_its_own_schedule(clone, tmp_path):
     """There all controls were of the first runtime; today they take turns."""
     runs = runs_of(archived_study(OLDER.name))
-    assert {run.runtime for run in runs if run.kind == "control"} == {"ollama"}
+    assert {run.arm for run in runs if run.kind == "control"} == {"ollama"}
     assert set(runs) != set(plan_of(archived_study(OLDER.name)))
     tree, _ = with_campaign(clone, tmp_path / "tree")
     done = planned(tree)

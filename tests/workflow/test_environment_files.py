@@ -19,6 +19,8 @@ from requirement_files import ENVIRONMENTS, ROOT, packages_of, versions
 SCRIPTS = ROOT / "workflow/scripts"
 RUNTIMES = "joules.runtimes"
 RULE = re.compile(r"^rule (\w+):\n((?:[ \t].*\n|\n)+)", re.M)
+OF_RUNTIME = "runtime-{runtime}.yaml"
+OF_ARM = "environment_of_arm"  # the function that names it for the runtime of the rule's arm
 NAMES_OF_DISTRIBUTIONS = {  # where the library is not installed beside the tests
     "gpt4all": "gpt4all",
     "llama_cpp": "llama-cpp-python",
@@ -47,15 +49,21 @@ class Exemption:
 NOT_NEEDED = (
     Exemption(
         ("measure",),
-        "joules.inputs.tokenizer",
+        "joules.inputs.llama_cpp_bindings",
         "llama_cpp",
         "answers are counted again only where llama-cpp-python is at hand",
     ),
     Exemption(
         ("warm_up",),
-        "joules.inputs.tokenizer",
+        "joules.inputs.llama_cpp_bindings",
         "llama_cpp",
         "they read prompts that were made before, and tokenise nothing",
+    ),
+    Exemption(
+        ("write_article",),
+        "joules.inputs.llama_cpp_bindings",
+        "llama_cpp",
+        "it reads sentences in the modules of runtimes, and starts none",
     ),
     Exemption(
         ("write_article",),
@@ -97,10 +105,10 @@ def rules() -> dict[str, tuple[str, str]]:
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for name, body in RULE.findall(path.read_text(encoding="utf-8") + "\n"):
             script = re.search(r'^ +script:\n +"\.\./scripts/([^"]+)"', body, re.M)
-            conda = re.search(r'^ +conda:\n +"\.\./\.\./envs/([^"]+)"', body, re.M)
+            conda = re.search(rf'^ +conda:\n +(?:"\.\./\.\./envs/([^"]+)"|{OF_ARM}$)', body, re.M)
             assert bool(script) == bool(conda), f"rule {name}: script without conda, or reverse"
             if script and conda:
-                found[name] = (script[1], conda[1])
+                found[name] = (script[1], conda[1] or OF_RUNTIME)
     return found
 
 
@@ -110,7 +118,7 @@ def environments_of(name: str) -> Iterator[tuple[Path, str | None]]:
     if "{runtime}" not in file:
         yield ROOT / "envs" / file, None
         return
-    assert file == "runtime-{runtime}.yaml"
+    assert file == OF_RUNTIME
     for path in sorted((ROOT / "envs").glob("runtime-*.yaml")):
         yield path, path.stem.removeprefix("runtime-")
 

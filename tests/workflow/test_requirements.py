@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -91,3 +92,21 @@ def test_every_imported_library_is_asked_for_by_name() -> None:
                 if not names & asked:
                     missing.add(f"{path.name}: {top}")
     assert not missing, "add these to requirements/main.in or analysis.in"
+
+
+def test_for_tests_everything_is_installed_but_what_would_be_compiled_once_more() -> None:
+    text = (ROOT / "requirements/install.sh").read_text(encoding="utf-8")
+    functions = text[text.index("runtimes() {") : text.index("install_runtime() (")]
+    calls = 'for name in $(runtimes); do if compiled "$name"; then echo "$name"; fi; done'
+    told = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{functions}\n{calls}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split() == ["llama_cpp-stock", "llama_server"]
+    assert 'compiled "$name" || install_runtime "$name"' in text
+    pins = pinned_in(ROOT / "requirements/runtime-llama_cpp-stock.txt")
+    assert {"numpy", "jinja2", "diskcache", "typing-extensions"} <= set(pins)
+    assert "llama-cpp-python" not in pins

@@ -66,9 +66,9 @@ def test_the_articles_study_can_be_planned_offline_and_touches_no_hardware(clone
         text=True,
     )
     jobs = jobs_of(done.stdout + done.stderr)
-    assert jobs["measure"] == (4 * 2 + 4) * 10 + 4 * 2  # and a quality run of each cell
+    assert jobs["measure"] == (4 * 4 + 4) * 12
     assert jobs["measure"] == len(load_study(CHECKOUT / "config/study.yaml").runs())
-    assert jobs["fetch_model"] == 4
+    assert (jobs["fetch_model"], jobs["provide_runtime"]) == (4, 4)
 
 
 def test_the_articles_study_measures_and_names_no_bundled_model():
@@ -85,8 +85,8 @@ def test_the_articles_study_measures_and_names_no_bundled_model():
     assert all("Q4_K_M" in (entry.file or "").upper() for entry in entries)
     assert study.require_tier == "measured"
     assert study.demonstration is False
-    assert study.blocks == 10
-    assert study.kinds == ("task", "control", "quality")
+    assert study.blocks == 12
+    assert study.kinds == ("task", "control")
     assert study.problems != "all"
     assert 20 <= study.problems <= 40
     assert study.limits.flag_only is False
@@ -103,6 +103,21 @@ def test_the_articles_study_measures_and_names_no_bundled_model():
         ({"models": ["parrot-1n"]}, r"Unknown model 'parrot-1n'.*parrot-1m"),
         ({"runtimes": ["olama"]}, r"Unknown runtime 'olama'.*ollama"),
         (
+            {
+                "runtimes": ["llama_cpp", "gpt4all"],
+                "settings": {"kv_cache": "q8_0", "flash_attention": True},
+            },
+            r"`kv_cache` is q8_0, and the runtime gpt4all cannot be told so",
+        ),
+        (
+            {"runtimes": [], "arms": {"a": {"runtime": "olama"}}},
+            r"Unknown runtime 'olama'.*ollama.*`arms\.a\.runtime`",
+        ),
+        (
+            {"arms": {"a": {"runtime": "ollama"}}},
+            r"both `runtimes` and `arms`.*Take one out",
+        ),
+        (
             {"measurements": {"source": "archive", "campaign": "no-such"}},
             r"no-such.*does not exist.*Correct the name",
         ),
@@ -110,6 +125,37 @@ def test_the_articles_study_measures_and_names_no_bundled_model():
 )
 def test_a_config_with_a_mistake_is_refused_and_names_it(clone, tmp_path, changes, message):
     assert re.search(message, refused(clone, tmp_path, **changes), re.DOTALL)
+
+
+def test_arms_of_one_runtime_have_files_of_their_own_and_share_what_is_made_once(clone, tmp_path):
+    arms = {
+        "plain": {"runtime": "ollama"},
+        "own-choice": {"runtime": "ollama", "settings": "as_installed"},
+        "other": {"runtime": "ollama", "options": {"from": "path", "binary": "/bin/true"}},
+    }
+    study = {"study": "armed", "models": ["parrot-1m"], "kinds": ["task"], "blocks": 2}
+    path = tmp_path / "armed.yaml"
+    path.write_text(yaml.safe_dump(study | {"arms": arms}, sort_keys=False))
+    done = snakemake(clone, "--configfile", str(path), "--cores", "1", "--dry-run", "all")
+    shown = done.stdout + done.stderr
+    assert done.returncode == 0, shown
+    places = re.findall(r"output: results/armed/records/parrot-1m/(\S+)/task/(\d)\.json", shown)
+    assert sorted(places) == sorted((name, block) for name in arms for block in "12")
+    warm_ups = re.findall(r"output: results/armed/warm_up/parrot-1m/(\S+)\.json", shown)
+    assert sorted(warm_ups) == sorted(arms)
+    provided = re.findall(r"output: (resources/runtimes/ollama/\S+\.json)", shown)
+    assert len(provided) == len(set(provided)) == jobs_of(shown)["provide_runtime"] == 2
+
+
+@pytest.mark.parametrize("name", ["defaults", "settings"])
+def test_the_shipped_studies_of_arms_can_be_planned(clone, name):
+    loaded = load_study(CHECKOUT / f"config/{name}.yaml")
+    config = f"config/{name}.yaml"
+    done = snakemake(clone, "--configfile", config, "--cores", "1", "--dry-run", "all")
+    jobs = jobs_of(done.stdout + done.stderr)
+    assert jobs["measure"] == len(loaded.runs())
+    assert jobs["warm_up"] == len(loaded.study.compared)
+    assert jobs["provide_runtime"] == 2, "each runtime once for all of its arms"
 
 
 def test_a_configuration_without_a_name_is_refused_and_not_laid_over_the_demonstration(
@@ -245,6 +291,7 @@ def test_rule_files_import_only_what_the_core_offers_and_one_place_makes_it_know
         allowed = {
             "joules.machine": "from joules.machine import surroundings",
             "joules.inputs.study_plan": "from joules.inputs.study_plan import study_plan",
+            "joules.runtimes": "    from joules.runtimes import check_kv_cache",
         }
         for name in imports:
             assert name.startswith("joules.core") or allowed[name] in path.read_text(), path

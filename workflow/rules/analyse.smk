@@ -145,7 +145,7 @@ rule compare:
     conda:
         "../../envs/analysis.yaml"
     params:
-        runtimes=list(STUDY.runtimes),
+        runtimes=list(STUDY.compared),
         contrasts=[list(pair) for pair in STUDY.contrasts],
     script:
         "../scripts/compare.py"
@@ -184,7 +184,7 @@ rule claim:
     params:
         demonstration=STUDY.demonstration,
         models=list(STUDY.models),
-        runtimes=list(STUDY.runtimes),
+        runtimes=list(STUDY.compared),
         kinds=list(STUDY.kinds),
         seed=STUDY.seed,
         carbon=msgspec.to_builtins(STUDY.carbon),

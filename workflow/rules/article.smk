@@ -14,7 +14,7 @@ rule write_article:
             "paper/published-2025.yaml",
             "paper/style/numeric.csl",
         ],
-        code=code_of("write_article", "core", "machine", "runtimes", "write"),
+        code=code_of("write_article", "core", "inputs", "machine", "runtimes", "write"),
     output:
         article="<results>/article/article.md",
         linked="<results>/article/article.linked.md",

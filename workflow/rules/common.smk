@@ -49,6 +49,15 @@ def settle_surroundings():
         raise WorkflowError(str(error))
 
 
+def check_told(study):
+    """Raise UserError where an arm asks of its runtime what that cannot be told."""
+    from joules.runtimes import check_kv_cache  # a module is read only where it matters
+
+    for arm in study.compared.values():
+        if not arm.as_installed:
+            check_kv_cache(arm.runtime, arm.asked(study.settings).kv_cache)
+
+
 def checked_study():
     """Return study, catalogue, runs and plan; a mistake of the user is one line, no traceback."""
     try:
@@ -57,6 +66,7 @@ def checked_study():
         if not study.archived:
             check_names(study, catalogue, paths.runtime_names(PACKAGE))
             check_sense(study, catalogue, ROOT)
+            check_told(study)
         return study, catalogue, runs_of(study, ROOT), study_plan(study, catalogue, ROOT)
     except UserError as error:
         raise WorkflowError(str(error))
@@ -93,7 +103,7 @@ FIGURES = paths.figure_names(PACKAGE)
 
 def urgency_of_run(wildcards):
     """Order the runs as the schedule says: the greedy scheduler takes the most urgent first."""
-    run = Run(wildcards.model, wildcards.runtime, wildcards.kind, int(wildcards.repetition))
+    run = Run(wildcards.model, wildcards.arm, wildcards.kind, int(wildcards.repetition))
     return urgency(POSITION, run)
 
 
@@ -135,13 +145,27 @@ def agreements():
 
 
 def provided(wildcards):
-    """Return the facts file of the rule's runtime."""
-    return paths.provided_file(wildcards.runtime, options_of(STUDY, wildcards.runtime))
+    """Return the facts file of the runtime of the rule's arm."""
+    arm = STUDY.compared[wildcards.arm]
+    return paths.provided_file(arm.runtime, options_of(STUDY, wildcards.arm))
 
 
 def provided_options(wildcards):
-    """Return the options of the rule's runtime."""
-    return options_of(STUDY, wildcards.runtime)
+    """Return the options of the rule's runtime: those of an arm that has it in this variant."""
+    for name, arm in STUDY.compared.items():
+        options = options_of(STUDY, name)
+        named = (arm.runtime, paths.variant_of(options))
+        if named == (wildcards.runtime, wildcards.variant):
+            return options
+    raise WorkflowError(
+        f"No arm of this study has {wildcards.runtime} as {wildcards.variant}. Expected one that "
+        "the configuration names. Ask for `all`, or correct the arms."
+    )
+
+
+def environment_of_arm(wildcards):
+    """Return the conda environment of the runtime of the rule's arm."""
+    return f"../../envs/runtime-{STUDY.compared[wildcards.arm].runtime}.yaml"
 
 
 def source_of_model(wildcards):
@@ -161,12 +185,12 @@ def max_tokens_of_model(wildcards):
 
 def warming(wildcards):
     """Return everything that a warm-up depends on."""
-    return msgspec.to_builtins(warm_up_parameters(STUDY, wildcards.runtime))
+    return msgspec.to_builtins(warm_up_parameters(STUDY, wildcards.arm))
 
 
 def measuring(wildcards):
     """Return everything that a record depends on; a change of any of it makes the record stale."""
-    return msgspec.to_builtins(run_parameters(STUDY, CATALOGUE, wildcards.model, wildcards.runtime))
+    return msgspec.to_builtins(run_parameters(STUDY, CATALOGUE, wildcards.model, wildcards.arm))
 
 
 def archived_files():

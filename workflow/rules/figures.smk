@@ -28,6 +28,7 @@ rule plot:
         "../../envs/analysis.yaml"
     params:
         demonstration=STUDY.demonstration,
+        arms={name: arm.runtime for name, arm in STUDY.arms.items()},
     script:
         "../scripts/plot.py"
 

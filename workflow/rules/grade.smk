@@ -5,12 +5,12 @@
 rule grade:
     """Run the answers of one run in the sandbox and judge them by HumanEval's tests."""
     input:
-        record="<results>/records/{model}/{runtime}/{kind}/{repetition}.json",
+        record="<results>/records/{model}/{arm}/{kind}/{repetition}.json",
         prompts="<results>/prompts/{model}.jsonl",
     output:
-        "<results>/grades/{model}/{runtime}/{kind}/{repetition}.json",
+        "<results>/grades/{model}/{arm}/{kind}/{repetition}.json",
     log:
-        "<logs>/grade/{model}/{runtime}/{kind}/{repetition}.log",
+        "<logs>/grade/{model}/{arm}/{kind}/{repetition}.log",
     conda:
         "../../envs/analysis.yaml"
     threads: 2

@@ -27,19 +27,19 @@ rule write_prompts:
 
 
 rule warm_up:
-    """Prove that one model works on one runtime: load, answer, count."""
+    """Prove that one model works on one arm: load, answer, count."""
     input:
         model="resources/models/{model}.gguf",
         prompts="<results>/prompts/{model}.jsonl",
         runtime=provided,
     output:
-        "<results>/warm_up/{model}/{runtime}.json",
+        "<results>/warm_up/{model}/{arm}.json",
     log:
-        "<logs>/warm_up/{model}/{runtime}.log",
+        "<logs>/warm_up/{model}/{arm}.log",
     priority: BEFORE_RUNS
     retries: 0
     conda:
-        "../../envs/runtime-{runtime}.yaml"
+        environment_of_arm
     threads: all_cores
     resources:
         meter=1,
@@ -50,9 +50,9 @@ rule warm_up:
 
 
 rule agree:
-    """Compare the runtimes' prompt counts and answers for one model."""
+    """Compare the arms' prompt counts and answers for one model."""
     input:
-        collect("<results>/warm_up/{{model}}/{runtime}.json", runtime=STUDY.runtimes),
+        collect("<results>/warm_up/{{model}}/{arm}.json", arm=STUDY.compared),
     output:
         "<results>/agreement/{model}.json",
     log:
@@ -78,7 +78,7 @@ rule write_schedule:
     params:
         plan={
             "models": list(STUDY.models),
-            "runtimes": list(STUDY.runtimes),
+            "arms": list(STUDY.compared),
             "kinds": list(STUDY.kinds),
             "blocks": STUDY.blocks,
             "seed": STUDY.seed,
@@ -88,20 +88,20 @@ rule write_schedule:
 
 
 rule measure:
-    """Measure one run: one model on one runtime in one block."""
+    """Measure one run: one model on one arm in one block."""
     input:
         model="resources/models/{model}.gguf",
         prompts="<results>/prompts/{model}.jsonl",
-        warm_up="<results>/warm_up/{model}/{runtime}.json",
+        warm_up="<results>/warm_up/{model}/{arm}.json",
         runtime=provided,
     output:
-        "<results>/records/{model}/{runtime}/{kind}/{repetition}.json",
+        "<results>/records/{model}/{arm}/{kind}/{repetition}.json",
     log:
-        "<logs>/measure/{model}/{runtime}/{kind}/{repetition}.log",
+        "<logs>/measure/{model}/{arm}/{kind}/{repetition}.log",
     priority: urgency_of_run
     retries: 0
     conda:
-        "../../envs/runtime-{runtime}.yaml"
+        environment_of_arm
     threads: all_cores
     resources:
         meter=1,

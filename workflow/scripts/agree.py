@@ -1,4 +1,4 @@
-"""Rule agree: whether the runtimes read the same prompts and how their answers differ."""
+"""Rule agree: whether the arms read the same prompts and how their answers differ."""
 
 from joules.core import stored
 from joules.core.errors import UserError
@@ -13,7 +13,7 @@ if __name__ == "__main__":
         stored.write_agreement(snakemake.log["found"], agreement)
         if not agreement.passed:
             raise UserError(
-                f"The runtimes do not agree: {'; '.join(agreement.problems)}. "
+                f"The arms do not agree: {'; '.join(agreement.problems)}. "
                 f"All that was seen is in {snakemake.log['found']}. Mend it before measuring."
             )
         stored.write_agreement(snakemake.output[0], agreement)

@@ -14,6 +14,6 @@ if __name__ == "__main__":
             table: pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
             for table, path in paths.items()
         }
-        figure = draw(name, tables, demonstration=snakemake.params["demonstration"])
+        figure = draw(name, tables, snakemake.params["demonstration"], snakemake.params["arms"])
         save(figure, snakemake.output["svg"].removesuffix(".svg"))
         report(f"{snakemake.output['svg']} and the same as PDF and PNG")

@@ -1,4 +1,4 @@
-"""Rule warm_up: one model on one runtime, before it is measured."""
+"""Rule warm_up: one model on one arm, before it is measured."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
         seen = warm_up(
             snakemake.wildcards.model,
-            snakemake.wildcards.runtime,
+            snakemake.wildcards.arm,
             msgspec.convert(snakemake.params["parameters"], WarmUpParameters),
             Path(snakemake.input["model"]),
             stored.read_prompts_file(snakemake.input["prompts"]),

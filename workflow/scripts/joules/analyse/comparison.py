@@ -32,9 +32,8 @@ from joules.analyse.pairs import CODES, Pairs, alike, control_blocks, distrusted
 from joules.analyse.permission import refusal_of_all, refusal_of_pair
 from joules.analyse.power import LEAST_BLOCKS, power_facts
 from joules.analyse.verdicts import holm, verdict
-from joules.core.analysis import NO_CLAIM
+from joules.core.analysis import ALL_ARMS, NO_CLAIM
 
-ALL = "all"  # the runtime of a null control in which several take turns
 P_VALUES = ("p_value", "p_size", "p_equivalence")  # of the three tests, each corrected by itself
 PRIMARY, SECONDARY = "primary", "secondary"
 CORRECTED = {name: f"{name.removesuffix('_value')}_holm" for name in P_VALUES}
@@ -163,7 +162,7 @@ def _compared(
             found.append(_Compared(model, a, b, kind, family, pairs, tier, omnibus))
     repeated = sorted(set(own.loc[own["kind"] == "control", "runtime"]))
     if repeated:
-        name = repeated[0] if len(repeated) == 1 else ALL
+        name = repeated[0] if len(repeated) == 1 else ALL_ARMS
         pairs = control_blocks(own, model)
         found.append(_Compared(model, name, name, "control", "control", pairs, tier))
     return found

@@ -63,11 +63,21 @@ def check_alike(alike: Alike, record: Record, path: Path) -> None:
     alike.check("the study", "all records", record.study, path, "Keep studies apart.")
     alike.check("the protocol", model, record.protocol, path, AGAIN)
     alike.check("the model file's sha256", model, record.model.sha256, path, AGAIN)
-    alike.check("the settings", f"{model}, kind {kind}", record.settings, path, AGAIN, _settings)
+    alike.check("the settings", _equal_ones(record, kind), record.settings, path, AGAIN, _settings)
     prompts = sorted((task.task_id, task.prompt_token_ids_sha256) for task in record.tasks)
     alike.check("the problems and prompts", f"{model}, kind {kind}", prompts, path, AGAIN, _prompts)
     alike.check("the energy tier", "all records", record.instrument.tier, path, AGAIN)
     alike.check("the headline's energy", "all records", record.instrument.headline, path, AGAIN)
+
+
+def _equal_ones(record: Record, kind: str) -> str:
+    """Return in words which runs must have the settings of this one: those of its arm, at least.
+
+    All arms that state no settings of their own have those of the study.
+    """
+    own = record.arm is not None and record.arm.settings != {}
+    arm = f", arm {record.arm_name}" if own else ""
+    return f"model {record.model.name}{arm}, kind {kind}"
 
 
 def _settings(value: object) -> str:
@@ -82,12 +92,12 @@ def _prompts(value: object) -> str:
 
 def check_names(record: Record, run: Run, path: Path) -> None:
     """Refuse a record that lies at the place of another `run`."""
-    named = Run(record.model.name, record.runtime.name, record.kind, record.repetition)
+    named = Run(record.model.name, record.arm_name, record.kind, record.repetition)
     if named != run:
         place = paths.record_path("", named).lstrip("/")
         raise UserError(
             f"{path} holds the run {place}. A record lies at "
-            "records/{model}/{runtime}/{kind}/{repetition}.json. Put it where it belongs."
+            "records/{model}/{arm}/{kind}/{repetition}.json. Put it where it belongs."
         )
 
 
@@ -95,7 +105,7 @@ def check_grade(record: Record, grade: Grade, path: Path) -> None:
     """Refuse a grade of another run or of other tasks than the record's."""
     for key, graded_run, run in (
         ("model", grade.model, record.model.name),
-        ("runtime", grade.runtime, record.runtime.name),
+        ("arm", grade.runtime, record.arm_name),
         ("kind", grade.kind, record.kind),
         ("repetition", grade.repetition, record.repetition),
     ):

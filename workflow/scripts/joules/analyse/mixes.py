@@ -89,7 +89,7 @@ class Mixes:
     def add(self, record: Record, path: Path) -> None:
         """Take in one record, which lies at `path`."""
         self._add("mixed_machines", "the machine", machine_of(record), path)
-        runtime = f"the build of the runtime {record.runtime.name}"
+        runtime = f"the build of the runtime {record.arm_name}"
         self._add("mixed_runtimes", runtime, build_of(record), path)
         version = {"modules": instrument_of(record)[:SHOWN_OF_A_HASH]}
         self._add("mixed_instruments", "the version of the instrument", version, path)

@@ -11,6 +11,7 @@ import pandas as pd
 from joules.analyse.conventions import ALPHA
 from joules.analyse.pairs import Pairs
 from joules.analyse.power import LEAST_BLOCKS, can_differ, smallest_p
+from joules.core.analysis import FAMILIES
 from joules.core.permission import Permission
 from joules.core.wording import number_of
 
@@ -129,7 +130,8 @@ def permission(comparisons: pd.DataFrame, tier: str) -> Permission:
         f"can show one (smallest possible p: {smallest_p(blocks):.3g})."
     )
     if len(claimed) < len(task):
-        reason += (
-            f" {len(task) - len(claimed)} of {len(task)} comparisons carry no claim; each says why."
-        )
+        refused = len(task) - len(claimed)
+        secondary = (~task["claimable"].astype(bool) & (task["family"] == FAMILIES[1])).sum()
+        of_them = f" ({secondary} of them secondary)" if secondary else ""
+        reason += f" {refused} of {len(task)} comparisons carry no claim{of_them}; each says why."
     return Permission(True, reason, smallest_p(blocks))

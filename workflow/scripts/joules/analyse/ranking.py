@@ -71,7 +71,8 @@ def ranking(
             if runtime != best and others[best].claimable:
                 to_best = (others[best].ratio, others[best].low, others[best].high)
             mean = own.loc[own["runtime"] == runtime, METRIC].mean()
-            rank, tied = (1 + len(less), ", ".join(ties)) if claimed else (None, NO_CLAIM)
+            apart = "; " if any("," in label for label in labels.values()) else ", "
+            rank, tied = (1 + len(less), apart.join(ties)) if claimed else (None, NO_CLAIM)
             values = (model, runtime, labels[runtime], rank, *to_best, mean, tied)
             rows.append(dict(zip(RANKING_COLUMNS, values, strict=True)))
     return numeric(pd.DataFrame(rows, columns=RANKING_COLUMNS))

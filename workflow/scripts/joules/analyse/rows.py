@@ -26,8 +26,8 @@ def cell_of(record: Record) -> Row:
     """Return what names a run: model, runtime, its label, kind and block."""
     return {
         "model": record.model.name,
-        "runtime": record.runtime.name,
-        "runtime_label": record.runtime.label,
+        "runtime": record.arm_name,
+        "runtime_label": record.arm_label,
         "kind": record.kind,
         "block": record.repetition,
     }

@@ -39,7 +39,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     """One run. A column without a default is needed; what nobody states is None."""
 
     model: Annotated[str, _means("the model's name")]
-    runtime: Annotated[str, _means("the runtime's name")]
+    runtime: Annotated[
+        str, _means("the runtime's name; or the column is called arm, for a runtime with settings")
+    ]
     block: Annotated[
         Count, _means("the block's number, a whole number from 1: runs of one block are paired")
     ]
@@ -49,7 +51,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         Kind,
         _means("task (or empty), control (a second run of a runtime: the null control) or fixed"),
     ] = "task"
-    runtime_label: Annotated[str | None, _means("the runtime's name as figures print it")] = None
+    runtime_label: Annotated[
+        str | None, _means("the runtime's name as figures print it; or the column is arm_label")
+    ] = None
     session: Annotated[
         str | None, _means("runs of one block are paired only if they are of one session")
     ] = None
@@ -99,6 +103,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
 
 COLUMNS = {column.name: column.description for column in keys_of(RunRow)}
 REQUIRED = [column.name for column in keys_of(RunRow) if column.default is None]
+OTHER_NAMES = {"arm": "runtime", "arm_label": "runtime_label"}  # of columns
 WORDS = ("kind", "tier", "valid")  # in small or capital letters
 TEXTS = ("model", "runtime", "runtime_label", "session", "validity_codes")
 MAY_BE_EMPTY = ("kind", "validity_codes")
@@ -160,8 +165,15 @@ def _check_header(path: Path, header: list[str]) -> None:
             f"{where}: the column {twice[0]!r} stands there twice. Expected each column once. Take "
             "one away."
         )
-    unknown = [name for name in header if name not in COLUMNS]
-    missing = [name for name in REQUIRED if name not in header]
+    for name, own in OTHER_NAMES.items():
+        if name in header and own in header:
+            raise BadTable(
+                f"{where}: there are the columns {own!r} and {name!r}. Expected one of them: they "
+                "name the same, what is compared. Take one away."
+            )
+    known = [OTHER_NAMES.get(name, name) for name in header]
+    unknown = [name for name in known if name not in COLUMNS]
+    missing = [name for name in REQUIRED if name not in known]
     for name in unknown if "energy_j" in missing else ():
         if name.lower() in OTHER_UNITS:
             raise BadTable(
@@ -169,10 +181,11 @@ def _check_header(path: Path, header: list[str]) -> None:
                 f"values by {OTHER_UNITS[name.lower()]} and name it energy_j."
             )
     for name in unknown:
-        near = difflib.get_close_matches(name.lower(), COLUMNS, n=1, cutoff=0.8)
-        if near and near[0] not in header:
+        near = difflib.get_close_matches(name.lower(), [*COLUMNS, *OTHER_NAMES], n=1, cutoff=0.8)
+        meant = OTHER_NAMES.get(near[0], near[0]) if near else ""
+        if near and meant not in known:
             raise BadTable(
-                f"{where}: unknown column {name!r}. Expected `{near[0]}`: {COLUMNS[near[0]]}. "
+                f"{where}: unknown column {name!r}. Expected `{near[0]}`: {COLUMNS[meant]}. "
                 "Correct the name."
             )
     if missing:
@@ -258,8 +271,10 @@ def read_runs(path: str | Path) -> list[RunRow]:
                 f"{path}, row {line}: {len(cells)} cells. Expected {len(header)}, as in the header "
                 "(a comma inside a cell needs quotation marks around it). Correct the row."
             )
-    texts_of = dict(zip(header, zip(*(texts for _, texts in rows), strict=True), strict=True))
-    used = [name for name in header if name in REQUIRED or name in COLUMNS and any(texts_of[name])]
+    names = [OTHER_NAMES.get(name, name) for name in header]
+    said = dict(zip(names, header, strict=True))
+    texts_of = dict(zip(names, zip(*(texts for _, texts in rows), strict=True), strict=True))
+    used = [name for name in names if name in REQUIRED or name in COLUMNS and any(texts_of[name])]
     runs = []
     for place, (line, _) in enumerate(rows):
         where = f"{path}, row {line}"
@@ -267,8 +282,8 @@ def read_runs(path: str | Path) -> list[RunRow]:
         given = {name: text for name, text in given.items() if text or name not in MAY_BE_EMPTY}
         for name in (name for name, text in given.items() if not text):
             raise BadTable(
-                f"{where}, column {name}: the cell is empty. Expected {COLUMNS[name]}. Fill it, "
-                "or leave the whole row out: the block is then listed as incomplete."
+                f"{where}, column {said[name]}: the cell is empty. Expected {COLUMNS[name]}. Fill "
+                "it, or leave the whole row out: the block is then listed as incomplete."
             )
         runs.append(_run(where, given))
     _check_together(path, [line for line, _ in rows], runs)

@@ -223,7 +223,7 @@ def tabulate(
     if not places:
         raise UserError("No records were given. A study has at least one. Measure it first.")
     for model in sorted({run.model for run in places}):
-        check_agreement(agreed, model, {run.runtime for run in places if run.model == model})
+        check_agreement(agreed, model, {run.arm for run in places if run.model == model})
     alike, mixes, rules = Alike(), Mixes(), _RuleCounts()
     rows: list[Row] = []
     tasks, windows, trace = _Rows(TASKS), _Rows(WINDOWS), _Rows(TRACE)
@@ -248,7 +248,7 @@ def tabulate(
             continue
         tasks.add(record, task_columns(record, grade))
         windows.add(record, window_columns(record))
-        cell = (run.model, run.runtime)
+        cell = (run.model, run.arm)
         if run.kind == "task" and record.validity.valid and cell not in traced:
             traced.add(cell)
             trace.add(record, trace_columns(record))

@@ -1,4 +1,4 @@
-"""Compare runtimes by a table of runs that others measured, with the code that makes the article.
+"""Compare runtimes, or arms, by a table of runs that others measured, as the article does.
 
 RUNS is a CSV file with one row per run. OUT gets comparisons.csv (one row per model and pair of
 runtimes), controls.csv and fixed.csv where there are such runs, cells.csv, explanations.csv,
@@ -17,7 +17,7 @@ import pandas as pd
 
 from joules.analyse.broken_rules import broken_rules
 from joules.analyse.cells import cells
-from joules.analyse.comparison import ALL, compare
+from joules.analyse.comparison import compare
 from joules.analyse.conventions import ALPHA, MARGIN, Row
 from joules.analyse.derived_columns import derived_columns
 from joules.analyse.drift import DRIFT_COLUMNS, drift
@@ -36,6 +36,7 @@ from joules.analyse.run_table import BadTable, RunRow, describe, read_runs
 from joules.analyse.sensitivity import sensitivity
 from joules.analyse.tables import RUNS, TASKS, write_csv
 from joules.commands import command_line
+from joules.core.analysis import ALL_ARMS
 from joules.core.errors import UserError
 from joules.core.wording import number_of
 from joules.draw.drawing import draw
@@ -114,7 +115,7 @@ def analysed(
         raise BadTable(
             "No two runtimes have valid runs of one model in the same block and session. Expected "
             "at least two runtimes per model, with the same block numbers. Look at the columns "
-            "model, runtime, block, session and valid."
+            "model, runtime (or arm), block, session and valid."
         )
     empty = {
         "quality": QUALITY_COLUMNS,
@@ -151,7 +152,7 @@ def _study(runs: pd.DataFrame, name: str) -> ComparedStudy:
         tier=runs["tier"].iloc[0],
         models=[NamedModel(model) for model in sorted(set(runs["model"]))],
         runtimes=[LabelledRuntime(row.runtime, row.runtime_label) for row in labels.itertuples()],
-        control_runtime=(control[0] if len(control) == 1 else ALL) if control else None,
+        control_runtime=(control[0] if len(control) == 1 else ALL_ARMS) if control else None,
         kinds=sorted(set(runs["kind"])),
         blocks=int(task["block"].nunique()),
         runs=len(runs),

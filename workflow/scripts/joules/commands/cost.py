@@ -46,7 +46,7 @@ RUN_BYTES, TASK_BYTES, TOKEN_BYTES = 60_000, 1_000, 10  # records, grades, table
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """Speed of one model on one runtime, in seconds and tokens, from least to most time.
+    """Speed of one model on one arm, in seconds and tokens, from least to most time.
 
     Attributes:
         measured: whether it is from a warm-up; else it is assumed.
@@ -126,29 +126,35 @@ def tasks_of(study: Study, kind: str) -> int:
 
 
 def cells_of(loaded: LoadedStudy) -> dict[tuple[str, str], Cell]:
-    """Return the speed of each model on each runtime; a warm-up of other settings is not used."""
+    """Return the speed of each model on each arm; a warm-up of other settings is not used."""
     study, states = loaded.study, model_states(loaded)
     largest = max((each.file_bytes or 0 for each in states), default=0) or UNKNOWN_MODEL_BYTES
     cells = {}
     for state in states:
         most = loaded.max_tokens(state.name)
-        asked = settings_of(study.settings, "task", most)
-        for runtime in study.runtimes:
-            file = paths.warm_up_file(loaded.results, state.name, runtime)
+        for name, arm in study.compared.items():
+            asked = arm.asked(study.settings)
+            wanted = settings_of(asked, "task", most, as_installed=arm.as_installed)
+            file = paths.warm_up_file(loaded.results, state.name, name)
             warm_up = read_warm_up(file) if file.exists() else None
-            cells[state.name, runtime] = (
+            cells[state.name, name] = (
                 measured_cell(warm_up, most)
-                if warm_up is not None and warm_up.settings == asked
-                else assumed_cell(state.file_bytes or largest, study.settings.gpu_layers, most)
+                if warm_up is not None and warm_up.settings == wanted
+                else assumed_cell(state.file_bytes or largest, asked.gpu_layers, most)
             )
     return cells
+
+
+def most_gpu_layers(study: Study) -> int:
+    """Return the most layers that an arm is asked to compute on the GPU."""
+    return max(arm.asked(study.settings).gpu_layers for arm in study.compared.values())
 
 
 def total_s(study: Study, cells: Mapping[tuple[str, str], Cell], runs: Sequence[Run]) -> Four:
     """Return the seconds that runs take, each once, and the warm-ups that are still to be made."""
     totals = []
     for case in range(4):
-        sum_s = sum(run_s(cells[run.model, run.runtime], run.kind, study, case) for run in runs)
+        sum_s = sum(run_s(cells[run.model, run.arm], run.kind, study, case) for run in runs)
         for cell in cells.values() if runs else ():
             if not cell.measured:
                 prompts = min(WARM_UP_PROBLEMS, tasks_of(study, "task"))
@@ -161,7 +167,7 @@ def record_bytes(study: Study, cells: Mapping[tuple[str, str], Cell], runs: Sequ
     """Return about how many bytes the records of runs take, with what is made from them."""
     total = 0.0
     for run in runs:
-        tokens = cells[run.model, run.runtime].tokens[LIMIT if run.kind == "fixed" else MIDDLE]
+        tokens = cells[run.model, run.arm].tokens[LIMIT if run.kind == "fixed" else MIDDLE]
         total += RUN_BYTES + tasks_of(study, run.kind) * (TASK_BYTES + tokens * TOKEN_BYTES)
     return int(total)
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from joules.commands import command_line, machine_findings, study_findings
+from joules.commands.cost import most_gpu_layers
 from joules.commands.findings import Finding, attempt
+from joules.commands.needs import makings
 from joules.core.reading import LoadedStudy, load_study
 from joules.core.sense import check_sense
 from joules.core.wording import number_of
@@ -24,7 +26,9 @@ def examine(loaded: LoadedStudy) -> Iterator[Finding]:
     """Yield every finding about this machine and the study, in the order of the report."""
     study = loaded.study
     yield attempt("study", lambda: check_sense(study, loaded.catalogue, loaded.root))
-    yield from machine_findings.processor(study.settings)
+    arms = study.compared.values()
+    asked = [arm.asked(study.settings) for arm in arms if not arm.as_installed]
+    yield from machine_findings.processor(*asked)
     models = [study_findings.model(loaded, name) for name in study.models]
     states = [state for _, state in models if state is not None]
     yield machine_findings.memory(states)
@@ -37,10 +41,11 @@ def examine(loaded: LoadedStudy) -> Iterator[Finding]:
     yield own_settings
     if own_settings.mark == "ok":
         yield from machine_findings.energy(study)
-    yield from machine_findings.gpu(study.settings.gpu_layers)
+    own_choice = any(arm.as_installed for arm in arms)
+    yield from machine_findings.gpu(most_gpu_layers(study), own_choice)
     yield attempt("sandbox", machine_findings.tight)
-    for name in study.runtimes:
-        yield from study_findings.runtime(loaded, name)
+    for made in makings(study):
+        yield from study_findings.runtime(loaded, made)
     yield from (finding for finding, _ in models)
 
 
@@ -65,7 +70,7 @@ def act(options: argparse.Namespace) -> int:
     loaded = load_study(options.config or None)
     study, screen = loaded.study, command_line.Screen()
     named = [f"model {name}" for name in study.models]
-    named += [f"runtime {name}" for name in study.runtimes]
+    named += [study_findings.subject(study, made) for made in makings(study)]
     width = max(16, *map(len, named))
     findings = []
     for finding in examine(loaded):

@@ -62,8 +62,8 @@ def blocks_of(text: str, configured: int) -> int:
 
 
 def family(study: Study) -> int:
-    """Return how many differences are tested together: the primary pairs of runtimes, by models."""
-    return (len(study.contrasts) or math.comb(len(study.runtimes), 2)) * len(study.models)
+    """Return how many differences are tested together: the primary pairs of arms, by models."""
+    return (len(study.contrasts) or math.comb(len(study.compared), 2)) * len(study.models)
 
 
 def smallest_difference(spread: float, blocks: int, tests: int) -> float | None:
@@ -80,7 +80,7 @@ class OwnSpread(NamedTuple):
     """What earlier records say of the log ratio of a block.
 
     Attributes:
-        sd: pooled over all pairs of the comparison: of two runtimes, and of the null control.
+        sd: pooled over all pairs of the comparison: of two arms, and of the null control.
         blocks: the most of one pair. The pairs share runs and machine, so that together they know
             the SD hardly better than one of them.
     """
@@ -94,7 +94,7 @@ def own_variation(records: Sequence[Record]) -> OwnSpread | None:
     rows = [
         {
             "model": record.model.name,
-            "runtime": record.runtime.name,
+            "runtime": record.arm_name,
             "kind": record.kind,
             "block": record.repetition,
             "session": record.session,
@@ -148,7 +148,7 @@ def differences(study: Study, blocks: int, own: OwnSpread | None) -> list[str]:
     """Return in sentences what so many blocks can show."""
     tests = family(study)
     if not tests:
-        return ["one runtime alone: nothing is compared"]
+        return [f"one {'arm' if study.arms else 'runtime'} alone: nothing is compared"]
     level = ALPHA / tests
     lines = [
         f"{tests} differences are tested together, so the smallest p must be below {level:.3g}; "
@@ -225,7 +225,7 @@ def report(
     whole, rest = (cost.total_s(study, cells, each) for each in (runs, left))
     states = model_states(loaded)
     unknown = sum(state.fetch_bytes is None for state in states)
-    watts, basis = cost.power_of(records, study.settings.gpu_layers)
+    watts, basis = cost.power_of(records, cost.most_gpu_layers(study))
     kwh = [power * seconds / 3.6e6 for power, seconds in zip(watts, whole, strict=False)]
     fetch = bytes_with_unknown([state.fetch_bytes for state in states])
     releases = runtime_fetch_bytes(loaded)

@@ -15,7 +15,7 @@ from joules.core.errors import UserError
 from joules.core.machine_facts import MachineState, Virtualisation
 from joules.core.reading import LoadedStudy
 from joules.core.study import Study
-from joules.core.wording import percent
+from joules.core.wording import listed, percent
 from joules.grade.sandbox import sandbox
 from joules.machine import machine_state
 from joules.machine.download import MARGIN_BYTES, for_people
@@ -33,8 +33,11 @@ SIMD = (
 )
 
 
-def processor(settings: AskedSettings) -> Iterator[Finding]:
-    """Yield processor, instructions, cores and threads."""
+def processor(*asked: AskedSettings) -> Iterator[Finding]:
+    """Yield processor, instructions, cores and threads.
+
+    `asked` are the settings of each arm but those that are as installed.
+    """
     seen = machine_state.cores()
     yield _cores(seen)
     performance, efficiency = kinds_of_cores()
@@ -51,13 +54,15 @@ def processor(settings: AskedSettings) -> Iterator[Finding]:
     simd = ", ".join(name for name in SIMD if name in named)
     yield Finding("ok" if simd else "note", "SIMD", simd or "not shown by this system")
     usable = seen.usable
-    threads = machine_state.threads_of(settings.threads)
-    text = f"{threads} for each runtime, of {usable} usable cores"
+    threads = sorted({machine_state.threads_of(settings.threads) for settings in asked})
+    said = {0: "each runtime's own choice", 1: "for each runtime"}.get(len(threads), "by arm")
+    numbers = f"{listed(list(map(str, threads)))} " if threads else ""
+    text = f"{numbers}{said}, of {usable} usable cores"
     if not seen.are_physical:
         text += " (logical ones: this system does not show its physical cores)"
     if seen.quota is not None:
         text += f" (the control groups leave {seen.quota:g})"
-    if threads < usable:
+    if all(each < usable for each in threads):
         yield Finding("ok", "threads", text)
     else:
         yield Finding("note", "threads", f"{text}: no core is left for the harness and the server")
@@ -213,20 +218,24 @@ def energy(study: Study) -> Iterator[Finding]:
         )
 
 
-def gpu(layers: int) -> Iterator[Finding]:
-    """Yield the NVIDIA GPUs with energy counters, and whether the study would use one."""
+def gpu(layers: int, as_installed: bool = False) -> Iterator[Finding]:
+    """Yield the NVIDIA GPUs with energy counters, and whether the study would use one.
+
+    `layers` are the most that an arm is asked to compute there; `as_installed`: an arm may choose.
+    """
     meter = nvml.Meter()
     found = [channel.source for channel in meter.channels]
     for text in meter.without_handle():
         yield Finding("note", "GPU", f"{text}: its energy cannot be read")
-    if found and layers:
+    if found and (layers or as_installed):
         yield Finding("ok", "GPU", f"{', '.join(found)} with an energy counter")
     elif found:
         yield Finding("note", "GPU", f"{', '.join(found)}, not used: `gpu_layers` is 0")
-    try:
-        tiers.require_gpu_meter(layers)
-    except UserError as error:
-        yield Finding("blocks", "GPU", str(error))
+    for asked in (layers, None) if as_installed and not layers else (layers,):
+        try:
+            tiers.require_gpu_meter(asked)
+        except UserError as error:
+            yield Finding("blocks", "GPU", str(error))
     hidden = [name for name in VISIBLE if os.environ.get(name) is not None]
     if hidden and meter.cards:
         yield Finding(

@@ -9,10 +9,42 @@ from pathlib import Path
 from joules import runtimes
 from joules.core.catalogue import ModelEntry, lookup
 from joules.core.errors import UserError
+from joules.core.inference import Options
 from joules.core.reading import LoadedStudy
+from joules.core.run_parameters import options_of
+from joules.core.study import Study
 from joules.machine.download import MARGIN_BYTES, MARGIN_SHARE
 
 UNPACKED_SHARE = 4.0  # of a release's archive, for it and what comes out of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Making:
+    """A runtime as some arms of a study have it: it is made once, and checked once.
+
+    Attributes:
+        runtime: name of its module.
+        options: of these arms; None where the study has none for the runtime.
+        arms: their names, at least one, in the order of the study.
+    """
+
+    runtime: str
+    options: Options | None
+    arms: tuple[str, ...]
+
+
+def makings(study: Study) -> list[Making]:
+    """Return each runtime with each set of options that the study has it with, once."""
+    found: list[Making] = []
+    for name, arm in study.compared.items():
+        options = options_of(study, name) if arm.runtime in study.runtime_options else None
+        for place, made in enumerate(found):
+            if (made.runtime, made.options) == (arm.runtime, options):
+                found[place] = dataclasses.replace(made, arms=(*made.arms, name))
+                break
+        else:
+            found.append(Making(arm.runtime, options, (name,)))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +112,10 @@ def runtime_fetch_bytes(loaded: LoadedStudy) -> int:
     One that cannot be asked counts nothing: that it cannot is `make doctor`'s to say.
     """
     total = 0
-    for name in loaded.study.runtimes:
+    for made in makings(loaded.study):
         with contextlib.suppress(UserError, ImportError):
-            if not loaded.provided(name).exists():
-                options = loaded.study.runtime_options[name]
-                total += runtimes.load(name).preview(options, None).fetch_bytes
+            if made.options is not None and not loaded.provided(made.arms[0]).exists():
+                total += runtimes.load(made.runtime).preview(made.options, None).fetch_bytes
     return total
 
 

@@ -6,23 +6,36 @@ from pathlib import Path
 
 from joules import runtimes
 from joules.commands.findings import Finding
-from joules.commands.needs import ModelState, model_state
+from joules.commands.needs import Making, ModelState, makings, model_state
 from joules.core import paths
 from joules.core.catalogue import lookup
 from joules.core.errors import UserError
 from joules.core.files import read_json
+from joules.core.inference import Settings
 from joules.core.reading import LoadedStudy
 from joules.core.stored import read_provided
+from joules.core.study import Study
 from joules.machine.download import for_people
 from joules.measure.preparation import check_require, settings_of
 
 ANY_LENGTH = 1  # of answers: what a runtime can hold does not depend on it
 
 
-def runtime(loaded: LoadedStudy, name: str) -> Iterator[Finding]:
-    """Yield whether a runtime's module loads, holds what is required, and what is to be made."""
-    what = f"runtime {name}"
-    options = loaded.study.runtime_options.get(name)
+def subject(study: Study, made: Making) -> str:
+    """Return what findings about a runtime as some arms have it are about, as `runtime ollama`.
+
+    Where the study has it with several sets of options, the first of these arms is named too.
+    """
+    of_runtime = [each for each in makings(study) if each.runtime == made.runtime]
+    return f"runtime {made.runtime}" + (f" ({made.arms[0]})" if len(of_runtime) > 1 else "")
+
+
+def runtime(loaded: LoadedStudy, made: Making) -> Iterator[Finding]:
+    """Yield whether a runtime's module loads, holds what is required, and what is to be made.
+
+    It is asked once for all arms that have it with the same options.
+    """
+    what, name, options = subject(loaded.study, made), made.runtime, made.options
     if options is None:
         text = "`runtime_options` has no entry for it; expected at least its `version`. Add it."
         yield Finding("blocks", what, text)
@@ -31,10 +44,7 @@ def runtime(loaded: LoadedStudy, name: str) -> Iterator[Finding]:
         module = runtimes.load(name)
         with tempfile.TemporaryDirectory() as folder:
             module({**options, "provided": {}}, Path(folder))
-        known = loaded.catalogue.models
-        endless = all(m in known and known[m].never_ends for m in loaded.study.models)
-        for kind in loaded.study.kinds:
-            settings = settings_of(loaded.study.settings, kind, ANY_LENGTH, endless)
+        for settings in _settings(loaded, made):
             check_require(name, loaded.study.require, settings)
     except UserError as error:
         yield Finding("blocks", what, str(error))
@@ -45,24 +55,36 @@ def runtime(loaded: LoadedStudy, name: str) -> Iterator[Finding]:
         return
     cannot = ", ".join(sorted(module.CANNOT_HOLD)) or "nothing"
     text = f"{module.LABEL} {options['version']}; settings that it cannot hold: {cannot}"
+    if loaded.study.arms:
+        text += f"; arms: {', '.join(made.arms)}"
     yield Finding("ok", what, text)
     if (loaded.root / f"requirements/runtime-{name}.txt").exists():
         own = loaded.root / ".venvs" / name / "bin/python"
         if own.exists():
             yield Finding("ok", what, f"own environment .venvs/{name}")
         else:
-            text = f".venvs/{name} is missing. The study makes it; or now: make runtime NAME={name}"
-            yield Finding("note", what, text)
-    yield provision(loaded, name)
+            text = f".venvs/{name} is missing. The study makes it where these options need it; "
+            yield Finding("note", what, f"{text}or now: make runtime NAME={name}")
+    yield provision(loaded, made)
 
 
-def provision(loaded: LoadedStudy, name: str) -> Finding:
+def _settings(loaded: LoadedStudy, made: Making) -> Iterator[Settings]:
+    """Yield what each of the arms is asked for, in every kind of run."""
+    study, known = loaded.study, loaded.catalogue.models
+    endless = all(model in known and known[model].never_ends for model in study.models)
+    for arm in map(study.compared.__getitem__, made.arms):
+        for kind in study.kinds:
+            asked = arm.asked(study.settings)
+            yield settings_of(asked, kind, ANY_LENGTH, endless, arm.as_installed)
+
+
+def provision(loaded: LoadedStudy, made: Making) -> Finding:
     """Return whether a runtime was provided, or what is still to be built, fetched or checked."""
-    what, file = f"runtime {name}", loaded.provided(name)
-    options = loaded.study.runtime_options[name]
+    what, file = subject(loaded.study, made), loaded.provided(made.arms[0])
+    assert made.options is not None
     try:
         facts = read_provided(file) if file.exists() else None
-        preview = runtimes.load(name).preview(options, facts)
+        preview = runtimes.load(made.runtime).preview(made.options, facts)
     except UserError as error:
         return Finding("blocks", what, str(error))
     if facts is None:

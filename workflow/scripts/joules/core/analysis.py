@@ -23,3 +23,4 @@ VERDICTS = (
     "open",
 )
 NO_CLAIM = "no claim"  # stands for every word where none may be said
+ALL_ARMS = "all"  # as the arm of a null control in which several take turns

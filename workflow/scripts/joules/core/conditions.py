@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from joules.core.inference import KvCacheType
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -46,10 +48,19 @@ class AskedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         int,
         Meta(
             ge=0,
-            description="Layers computed on the GPU; 0 is the CPU alone. llama-cpp-python must "
-            "then be built for the GPU: `CMAKE_ARGS=-DGGML_CUDA=on make all`.",
+            description="Layers computed on the GPU; 0 is the CPU alone, as is the llama.cpp that "
+            "runtimes share. llama-cpp-python then needs `runtime_options.llama_cpp.library: "
+            "stock`, built for the GPU: `CMAKE_ARGS=-DGGML_CUDA=on make all`.",
         ),
     ] = 0
+    kv_cache: Annotated[
+        KvCacheType,
+        Meta(
+            description="Type of the keys and values that are kept of prompt and answer. Another "
+            "than `f16` changes rounding and needs `flash_attention`; a runtime that cannot hold "
+            "it is refused by name."
+        ),
+    ] = "f16"
     seed: Annotated[
         Count,
         Meta(

@@ -14,14 +14,24 @@ from joules.core.errors import UserError
 Options = Mapping[str, Any]
 Facts = dict[str, Any]
 
+# The settings that a runtime chooses itself where it is measured as installed.
+OWN_CHOICE = (
+    *("threads", "batch_size", "micro_batch_size", "flash_attention", "gpu_layers"),
+    *("prompt_cache", "kv_cache"),
+)
+
 Scalar = bool | int | float | str | None
 SettingsInForce = dict[str, Scalar | list[int]]  # by the names of `Settings`
 FinishReason = Literal["eos", "limit", "aborted_by_runtime"]
+KvCacheType = Literal["f16", "q8_0", "q4_0"]
+PLAIN_KV_CACHE: KvCacheType = "f16"  # what runtimes keep unless told otherwise, nearly all of them
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What every runtime must hold equal. Each module translates it and drops nothing silently.
+    """What a runtime must hold. Each module translates it and drops nothing silently.
+
+    None is the runtime's own choice: its module says nothing of that setting then.
 
     Attributes:
         context_length: tokens of prompt and answer together.
@@ -35,22 +45,25 @@ class Settings:
         max_tokens: answers end here at the latest.
         ignore_eos: decode exactly `max_tokens` tokens (kind `fixed`).
         prompt_cache: False: no answer may reuse the computed prefix of an earlier prompt.
+        kv_cache: the type of the keys and values that are kept, both the same, by llama.cpp's
+            names. In records of before it was a setting: None, not stated.
 
     Raises UserError for another temperature than 0: runtimes sample differently, so nothing but
     greedy decoding can be compared.
     """
 
     context_length: int
-    threads: int
-    batch_size: int
-    micro_batch_size: int
-    flash_attention: bool
-    gpu_layers: int
+    threads: int | None
+    batch_size: int | None
+    micro_batch_size: int | None
+    flash_attention: bool | None
+    gpu_layers: int | None
     seed: int
     max_tokens: int
     temperature: float = 0.0
     ignore_eos: bool = False
-    prompt_cache: bool = False
+    prompt_cache: bool | None = False
+    kv_cache: KvCacheType | None = None
 
     def __post_init__(self) -> None:
         if self.temperature != 0:
@@ -58,6 +71,11 @@ class Settings:
                 f"The temperature is {self.temperature}; expected 0, greedy decoding: runtimes "
                 "sample differently. Set `settings.temperature` to 0 or take it out."
             )
+
+    @property
+    def as_installed(self) -> bool:
+        """Whether the runtime chooses all that it can choose without altering what is asked."""
+        return all(getattr(self, name) is None for name in OWN_CHOICE)
 
 
 @dataclasses.dataclass(frozen=True)

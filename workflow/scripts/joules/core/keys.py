@@ -158,7 +158,7 @@ def _explained(message: str, value: object, kind: type, named: str) -> str:
     where, seen, expects = "", value, inspect.type_info(kind)
     for name, index in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", place):
         if index == "..." and isinstance(seen, Mapping):  # msgspec does not say which
-            name = next((key for key in seen if _odd_keys(seen[key])), "...")
+            name = next((key for key in seen if not _fits(seen[key], _inside(expects, ""))), "...")
         where = f"{where}.{name}".lstrip(".") if name else f"{where}[{index}]"
         expects = _inside(expects, name)
         seen = _item(seen, name or index)
@@ -176,6 +176,18 @@ def _explained(message: str, value: object, kind: type, named: str) -> str:
     return f"{named}: {f'`{where}`: ' if where else ''}{said}"
 
 
+def _fits(value: object, kind: inspect.Type) -> bool:
+    """Return whether a value of a mapping is of the type that the mapping's values have."""
+    struct = _struct_in(kind)
+    if struct is None:
+        return not _odd_keys(value)
+    try:
+        msgspec.convert(value, struct.cls)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 def _odd_keys(value: object, pattern: str = "") -> list[object]:
     """Return the keys of a mapping that are no text of that form; what is no mapping itself."""
     if not isinstance(value, Mapping):
@@ -185,9 +197,9 @@ def _odd_keys(value: object, pattern: str = "") -> list[object]:
 
 def _pattern_of_keys(kind: inspect.Type) -> str:
     inner = kind.type if isinstance(kind, inspect.Metadata) else kind
-    if isinstance(inner, inspect.DictType) and isinstance(inner.key_type, inspect.StrType):
-        return inner.key_type.pattern or ""
-    return ""
+    key = inner.key_type if isinstance(inner, inspect.DictType) else None
+    key = key.type if isinstance(key, inspect.Metadata) else key
+    return (key.pattern or "") if isinstance(key, inspect.StrType) else ""
 
 
 def _item(value: object, key: str) -> object:

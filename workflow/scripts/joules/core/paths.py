@@ -4,6 +4,7 @@
 fills in. The answer is of the same sort. A name may be a wildcard such as `{model}`.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +17,7 @@ from joules.core.plan import KINDS, Run
 
 Place = TypeVar("Place", str, Path)
 
-RUN = "{model}/{runtime}/{kind}/{repetition}.json"  # below records/ and below grades/
+RUN = "{model}/{arm}/{kind}/{repetition}.json"  # below records/ and below grades/
 MODELS_LOCK = "resources/models.lock.json"
 CONFIGURATION = "config.yaml"  # in an archived campaign
 CATALOGUE = "models.yaml"  # in an archived campaign: the entries of its models
@@ -65,10 +66,10 @@ def run_of(path: str | Path) -> Run:
     """Return the run whose record or grade lies at `path`. Raises UserError for another path."""
     parts = Path(path).parts[-4:]
     if len(parts) == 4:
-        model, runtime, kind, file = parts
+        model, arm, kind, file = parts
         number = re.fullmatch(r"([1-9][0-9]*)\.json", file)
         if number and kind in KINDS:
-            return Run(model, runtime, kind, int(number[1]))
+            return Run(model, arm, kind, int(number[1]))
     raise UserError(
         f"{path} is no record or grade. Expected a path that ends in {RUN}, with a kind of "
         f"{', '.join(KINDS)} and a repetition from 1. Leave other files out."
@@ -119,9 +120,9 @@ def prompts_file(results: Place, model: str) -> Place:
     return _below(results, f"prompts/{model}.jsonl")
 
 
-def warm_up_file(results: Place, model: str, runtime: str) -> Place:
-    """Return the proof that a model works on a runtime."""
-    return _below(results, f"warm_up/{model}/{runtime}.json")
+def warm_up_file(results: Place, model: str, arm: str) -> Place:
+    """Return the proof that a model works on an arm."""
+    return _below(results, f"warm_up/{model}/{arm}.json")
 
 
 def results_of_warm_up(path: Path) -> Path:
@@ -130,7 +131,7 @@ def results_of_warm_up(path: Path) -> Path:
 
 
 def agreement_file(results: Place, model: str) -> Place:
-    """Return the comparison of the runtimes for a model."""
+    """Return the comparison of the arms for a model."""
     return _below(results, f"agreement/{model}.json")
 
 
@@ -189,11 +190,21 @@ def model_file(model: str) -> str:
     return f"resources/models/{model}.gguf"
 
 
+SAID_IN_NAME = ("version", "from", "library", "binary")
+
+
 def variant_of(options: Options) -> str:
-    """Return the name of what a runtime's options make: version, way, and a binary of one's own."""
-    parts = [options["version"], options.get("from", "")]
+    """Return the name of what a runtime's options make, another one for all other options.
+
+    It has version, way, library, and sums of a binary of one's own and of all further options that
+    are not empty.
+    """
+    parts = [options["version"], options.get("from", ""), options.get("library", "")]
     if options.get("binary"):
         parts.append(f"{crc32(options['binary'].encode()):08x}")
+    further = {name: each for name, each in options.items() if each and name not in SAID_IN_NAME}
+    if further:
+        parts.append(f"{crc32(json.dumps(further, sort_keys=True).encode()):08x}")
     return "-".join(part for part in parts if part)
 
 

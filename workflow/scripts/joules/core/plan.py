@@ -23,10 +23,10 @@ STARTS = 64  # where the rotation of the control may start, drawn by the seed
 
 
 class Run(NamedTuple):
-    """One cell (model, runtime) in one block: the experimental unit. Blocks count from 1."""
+    """One cell (model, arm) in one block: the experimental unit. Blocks count from 1."""
 
     model: str
-    runtime: str
+    arm: str
     kind: RunKind
     repetition: int
 
@@ -48,17 +48,17 @@ def turns(arms: int, length: int) -> list[int]:
 
 
 def control_arms(
-    models: Sequence[str], runtimes: Sequence[str], blocks: int, seed: int
+    models: Sequence[str], arms: Sequence[str], blocks: int, seed: int
 ) -> dict[tuple[str, int], str]:
-    """Return for each model and block the runtime that is measured a second time.
+    """Return for each model and block the arm that is measured a second time.
 
-    Models that follow each other have different ones in a block. More blocks, models or runtimes,
-    each added at the end of its list, leave all as it was, but for the turns of the new runtime.
+    Models that follow each other have different ones in a block. More blocks, models or arms, each
+    added at the end of its list, leave all as it was, but for the turns of the new arm.
     """
     start = random.Random(f"{seed}/control").randrange(STARTS)
-    turn = turns(len(runtimes), start + len(models) + blocks)
+    turn = turns(len(arms), start + len(models) + blocks)
     return {
-        (model, block): runtimes[turn[start + number + block - 1]]
+        (model, block): arms[turn[start + number + block - 1]]
         for number, model in enumerate(models)
         for block in range(1, blocks + 1)
     }
@@ -66,36 +66,36 @@ def control_arms(
 
 def plan(
     models: Sequence[str],
-    runtimes: Sequence[str],
+    arms: Sequence[str],
     kinds: Sequence[str],
     blocks: int,
     seed: int,
 ) -> list[Run]:
     """Return all runs of a study in the order in which they are to be measured.
 
-    A block holds every cell once per kind, and per model one `control`: a second run of the runtime
+    A block holds every cell once per kind, and per model one `control`: a second run of the arm
     whose turn it is. The runs of a model stay together, so that those which are compared are
     minutes apart; the order of models, and for each model the order of its runs, are drawn by a
     generator of the block's own, so that adding blocks leaves the old order as it was. `quality`
     runs follow after the last block.
     """
-    controls = control_arms(models, runtimes, blocks, seed) if "control" in kinds else {}
+    controls = control_arms(models, arms, blocks, seed) if "control" in kinds else {}
     runs: list[Run] = []
     for block in range(1, blocks + 1):
         drawing = random.Random(f"{seed}/{block}")
         for model in drawing.sample(models, len(models)):
             cells = [
-                Run(model, runtime, kind, block)
+                Run(model, arm, kind, block)
                 for kind in BLOCK_KINDS
                 if kind in kinds
-                for runtime in runtimes
+                for arm in arms
             ]
             if controls:
                 cells.append(Run(model, controls[model, block], "control", block))
             drawing.shuffle(cells)
             runs += cells
     if "quality" in kinds:
-        last = [Run(model, runtime, "quality", 1) for model in models for runtime in runtimes]
+        last = [Run(model, arm, "quality", 1) for model in models for arm in arms]
         random.Random(f"{seed}/quality").shuffle(last)
         runs += last
     return runs
@@ -107,7 +107,7 @@ def plan_of(study: Study, blocks: int | None = None) -> list[Run]:
     Those of an archived campaign are in its schedule (`joules.core.reading.runs_of`): it may be of
     another plan than today's.
     """
-    return plan(study.models, study.runtimes, study.kinds, blocks or study.blocks, study.seed)
+    return plan(study.models, list(study.compared), study.kinds, blocks or study.blocks, study.seed)
 
 
 def positions(runs: Sequence[Run]) -> dict[Run, int]:
@@ -120,8 +120,8 @@ def place_of(run: Run, runs: Sequence[Run]) -> int:
     if run in runs:
         return runs.index(run) + 1
     raise UserError(
-        f"{run.model}, {run.runtime}, {run.kind}, block {run.repetition} is no run of this study. "
-        "Expected one of its schedule.csv: in each block one runtime per model has a control, each "
+        f"{run.model}, {run.arm}, {run.kind}, block {run.repetition} is no run of this study. "
+        "Expected one of its schedule.csv: in each block one arm per model has a control, each "
         "in its turn. Ask for such a run, or for `all`."
     )
 
@@ -132,10 +132,10 @@ def urgency(planned: Mapping[Run, int], run: Run) -> int:
 
 
 def to_csv(runs: Sequence[Run]) -> str:
-    """Return the plan as CSV text: position, block, model, runtime, kind."""
+    """Return the plan as CSV text: position, block, model, runtime (the arm), kind."""
     lines = [",".join(COLUMNS)]
     lines += [
-        f"{position},{run.repetition},{run.model},{run.runtime},{run.kind}"
+        f"{position},{run.repetition},{run.model},{run.arm},{run.kind}"
         for position, run in enumerate(runs, start=1)
     ]
     return "\n".join(lines) + "\n"
@@ -147,12 +147,12 @@ def from_csv(text: str, named: str) -> list[Run]:
     header, rows = next(reader, []), list(reader)
     runs: list[Run] = []
     for number, row in enumerate(rows, start=1):
-        position, block, model, runtime, kind = row if len(row) == len(COLUMNS) else [""] * 5
+        position, block, model, arm, kind = row if len(row) == len(COLUMNS) else [""] * 5
         known = next((each for each in KINDS if each == kind), None)
         if position != str(number) or not block.isdecimal() or known is None:
             runs = []
             break
-        runs.append(Run(model, runtime, known, int(block)))
+        runs.append(Run(model, arm, known, int(block)))
     if tuple(header) != COLUMNS or not runs:
         raise UserError(
             f"{named} is no schedule. Expected the columns {', '.join(COLUMNS)} and one run per "
@@ -168,8 +168,9 @@ def check_fits(runs: Sequence[Run], study: Study, named: str) -> None:
     """
     expected = Counter(_without_turn(run) for run in plan_of(study))
     seen = Counter(_without_turn(run) for run in runs)
-    foreign = sorted({run.runtime for run in runs} - set(study.runtimes))
-    wrong = [f"names {runtime}, which is no runtime there" for runtime in foreign]
+    foreign = sorted({run.arm for run in runs} - set(study.compared))
+    where = "arm" if study.arms else "runtime"
+    wrong = [f"names {arm}, which is no {where} there" for arm in foreign]
     for word, differing in (("lacks", expected - seen), ("has, beyond those,", seen - expected)):
         first = ", ".join(map(str, min(differing, default=())))
         if differing:
@@ -183,6 +184,6 @@ def check_fits(runs: Sequence[Run], study: Study, named: str) -> None:
 
 
 def _without_turn(run: Run) -> tuple[str, str, str, str]:
-    """Return a run in words; a control without its runtime, for it may be anyone's turn."""
-    runtime = "any runtime" if run.kind == "control" else run.runtime
-    return run.model, runtime, run.kind, f"block {run.repetition}"
+    """Return a run in words; a control without its arm, for it may be anyone's turn."""
+    arm = "any arm" if run.kind == "control" else run.arm
+    return run.model, arm, run.kind, f"block {run.repetition}"

@@ -135,9 +135,10 @@ class LoadedStudy:
         """Return where the checked file of a model lies once it was fetched."""
         return self.root / paths.model_file(model)
 
-    def provided(self, runtime: str) -> Path:
-        """Return where the facts of a runtime lie once it was provided."""
-        return self.root / paths.provided_file(runtime, options_of(self.study, runtime))
+    def provided(self, arm: str) -> Path:
+        """Return where the facts of an arm's runtime lie once it was provided."""
+        runtime = self.study.compared[arm].runtime
+        return self.root / paths.provided_file(runtime, options_of(self.study, arm))
 
 
 def load_study(config_file: str | Path | None = None, root: Path = REPOSITORY) -> LoadedStudy:

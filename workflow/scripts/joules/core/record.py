@@ -8,7 +8,9 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
+from joules.core.arms import ArmFacts
 from joules.core.energy import Energy
+from joules.core.fingerprint import Fingerprint
 from joules.core.inference import Facts, FinishReason, Scalar, Settings
 from joules.core.machine_facts import Environment, Instrument
 from joules.core.registration import Registered
@@ -213,37 +215,6 @@ class RuntimeFacts(Stored, frozen=True):
     cannot_hold: Annotated[list[str], Meta(description="Settings that it cannot honour.")]
 
 
-class MachineIdentity(Stored, frozen=True, kw_only=True):
-    """The machine, as far as its energy hangs on it."""
-
-    cpu: Annotated[str, Meta(description="The processor's name.")]
-    architecture: Annotated[str, Meta(description="For example x86_64.")]
-    physical_cores: Annotated[int | None, Meta(description="Of the machine.")]
-    logical_cores: Annotated[int | None, Meta(description="Of the machine.")]
-    memory_bytes: Annotated[int, Meta(description="Size of the memory.")]
-    kernel: Annotated[str, Meta(description="Its release.")]
-    microcode: Annotated[str | None, Meta(description="Of the processor; null where not shown.")]
-
-
-class RuntimeIdentity(Stored, frozen=True, kw_only=True):
-    """The program that answered, and our code between it and the harness."""
-
-    version: Annotated[str, Meta(description="Of the runtime.")]
-    binary_sha256: Annotated[str | None, Meta(description="Of its program; null without one.")]
-    libraries_sha256: Annotated[str | None, Meta(description="Of its libraries, where known.")]
-    code_sha256: Annotated[str, Meta(description="Of its adapter and of what adapters share.")]
-
-
-class Fingerprint(Stored, frozen=True):
-    """What records that are compared must share; a mix is refused, or stated, by name."""
-
-    machine: Annotated[MachineIdentity, Meta(description="Where it was measured.")]
-    runtime: Annotated[RuntimeIdentity, Meta(description="What answered.")]
-    instrument_sha256: Annotated[
-        str, Meta(description="Of every module on the measuring path, the runtime's apart.")
-    ]
-
-
 class Position(Stored, frozen=True):
     """Place in the order of the whole study, from 1."""
 
@@ -252,7 +223,7 @@ class Position(Stored, frozen=True):
 
 
 class Record(Stored, frozen=True, kw_only=True):
-    """One run: one (model, runtime) cell in one block, the experimental unit.
+    """One run: one (model, arm) cell in one block, the experimental unit.
 
     Energies in joule, times in second, power in watt. Written whole or not at all, once, by rule
     `measure`.
@@ -269,6 +240,13 @@ class Record(Stored, frozen=True, kw_only=True):
     campaign: Annotated[str, Meta(description="The name of this execution of the study.")]
     model: Annotated[ModelFacts, Meta(description="The model file.")]
     runtime: Annotated[RuntimeFacts, Meta(description="The runtime and what it is made of.")]
+    arm: Annotated[
+        ArmFacts | None,
+        Meta(
+            description="Version 3. What is compared: the runtime with what differs from the "
+            "study's settings and options. Where it is missing, the runtime as the study has it."
+        ),
+    ] = None
     kind: Annotated[RunKind, Meta(description="What the run is for.")]
     repetition: Annotated[int, Meta(ge=1, description="The block's number.")]
     position: Annotated[
@@ -359,6 +337,16 @@ class Record(Stored, frozen=True, kw_only=True):
     def window(self, name: WindowName) -> Window | None:
         """Return the window of that name; None where the run had none."""
         return next((window for window in self.windows if window.name == name), None)
+
+    @property
+    def arm_name(self) -> str:
+        """The name of its arm, which tables have in the column `runtime`."""
+        return self.runtime.name if self.arm is None else self.arm.name
+
+    @property
+    def arm_label(self) -> str:
+        """Its arm as the article prints it."""
+        return self.runtime.label if self.arm is None else self.arm.label
 
     def headline_j(self) -> float:
         """Return the headline by the method of today, whatever the record's schema.

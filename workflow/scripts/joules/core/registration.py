@@ -26,6 +26,7 @@ from joules.core.analysis import (
     UNIT,
     VERDICTS,
 )
+from joules.core.arms import Arm
 from joules.core.catalogue import Prompting
 from joules.core.conditions import AskedSettings, Limits, SettleRule, Windows
 from joules.core.files import rounded
@@ -41,7 +42,7 @@ class Compared(Stored, frozen=True, kw_only=True):
     """What is compared, whatever order the configuration names it in."""
 
     models: Annotated[list[str], Meta(description="Names of the catalogue.")]
-    runtimes: Annotated[dict[str, Options], Meta(description="Each with its options.")]
+    runtimes: Annotated[dict[str, Options], Meta(description="The arms, each with its options.")]
     contrasts: Annotated[
         list[tuple[str, str]],
         Meta(description="The pairs that are primary; all where the study names none."),
@@ -101,10 +102,14 @@ class Testing(Stored, frozen=True, kw_only=True):
 
 
 class HeldSettings(Stored, frozen=True, kw_only=True):
-    """What is asked of every runtime alike."""
+    """What is asked of every arm alike, and of one alone."""
 
     asked: Annotated[AskedSettings, Meta(description="The settings.")]
     require: Annotated[list[str], Meta(description="Those that a runtime must be able to hold.")]
+    arms: Annotated[
+        dict[str, Arm] | msgspec.UnsetType,
+        Meta(description="What each arm holds otherwise, where the study names arms."),
+    ] = msgspec.UNSET
 
 
 class Surrounding(Stored, frozen=True, kw_only=True):

@@ -3,22 +3,24 @@
 `msgspec.to_builtins` makes plain data of it, for Snakemake, and `msgspec.convert` reads that back.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
+from joules.core.arms import Arm
 from joules.core.catalogue import Catalogue, Prompting, lookup, prompting_of
 from joules.core.conditions import AskedSettings, Limits, SettleRule, Windows
 from joules.core.errors import UserError
 from joules.core.inference import Options
 from joules.core.keys import near
-from joules.core.study import Study
+from joules.core.study import Study, merged
 from joules.core.values import EnergyChoice, Tier
 
 
 class RunParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that a record depends on; never the number of blocks, position or campaign."""
 
+    arm: Arm
     settings: AskedSettings
     windows: Windows
     settle: SettleRule
@@ -34,15 +36,18 @@ class RunParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class WarmUpParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that a warm-up depends on, beside its prompts."""
 
+    arm: Arm
     settings: AskedSettings
     require: tuple[str, ...]
     options: Options
 
 
-def run_parameters(study: Study, catalogue: Catalogue, model: str, runtime: str) -> RunParameters:
-    """Return what the records of a model on a runtime depend on."""
+def run_parameters(study: Study, catalogue: Catalogue, model: str, arm: str) -> RunParameters:
+    """Return what the records of a model on an arm depend on."""
+    chosen = study.compared[arm]
     return RunParameters(
-        settings=study.settings,
+        arm=chosen,
+        settings=chosen.asked(study.settings),
         windows=study.windows,
         settle=study.settle,
         limits=study.limits,
@@ -51,14 +56,18 @@ def run_parameters(study: Study, catalogue: Catalogue, model: str, runtime: str)
         energy=study.energy,
         country_iso_code=study.carbon.country_iso_code,
         entry=prompting_of(catalogue, model),
-        options=options_of(study, runtime),
+        options=options_of(study, arm),
     )
 
 
-def warm_up_parameters(study: Study, runtime: str) -> WarmUpParameters:
-    """Return what the warm-ups of a runtime depend on."""
+def warm_up_parameters(study: Study, arm: str) -> WarmUpParameters:
+    """Return what the warm-ups of an arm depend on."""
+    chosen = study.compared[arm]
     return WarmUpParameters(
-        settings=study.settings, require=study.require, options=options_of(study, runtime)
+        arm=chosen,
+        settings=chosen.asked(study.settings),
+        require=study.require,
+        options=options_of(study, arm),
     )
 
 
@@ -70,24 +79,32 @@ def max_tokens_of(study: Study, catalogue: Catalogue, model: str) -> int:
     return catalogue.prompt_styles.of(lookup(catalogue, model).prompt_style).max_tokens
 
 
-def options_of(study: Study, runtime: str) -> Options:
-    """Return the options of a runtime. Raises UserError where the study has none."""
+def options_of(study: Study, arm: str) -> Options:
+    """Return the options of an arm: those of its runtime, with its own laid over them.
+
+    Raises UserError where the study has none for that runtime.
+    """
+    chosen = study.compared[arm]
+    runtime = chosen.runtime
     if runtime not in study.runtime_options:
         raise UserError(
             f"`runtime_options` has no entry for {runtime!r}; expected at least its `version`. "
             "Add it to config/runtime_options.yaml or to the study's own configuration."
         )
-    return study.runtime_options[runtime]
+    options = merged(study.runtime_options[runtime], chosen.options)
+    assert isinstance(options, Mapping)
+    return options
 
 
 def check_names(study: Study, catalogue: Catalogue, known_runtimes: Collection[str]) -> None:
     """Raise UserError for a model or runtime that is not known, or a runtime without options."""
     for model in study.models:
         lookup(catalogue, model)
-    for runtime in study.runtimes:
-        if runtime not in known_runtimes:
+    for name, arm in study.compared.items():
+        if arm.runtime not in known_runtimes:
+            where = f"arms.{name}.runtime" if study.arms else "runtimes"
             raise UserError(
-                f"Unknown runtime {runtime!r}. {near(runtime, known_runtimes)} "
-                "Correct `runtimes` in the config, or add a module of that name."
+                f"Unknown runtime {arm.runtime!r}. {near(arm.runtime, known_runtimes)} "
+                f"Correct `{where}` in the config, or add a module of that name."
             )
-        options_of(study, runtime)
+        options_of(study, name)

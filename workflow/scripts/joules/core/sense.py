@@ -12,9 +12,10 @@ from pathlib import Path
 from joules.core import paths
 from joules.core.catalogue import FILE as CATALOGUE
 from joules.core.catalogue import Catalogue, lookup
+from joules.core.conditions import AskedSettings
 from joules.core.errors import UserError
 from joules.core.files import read_json
-from joules.core.inference import Settings
+from joules.core.inference import PLAIN_KV_CACHE, Settings
 from joules.core.keys import near
 from joules.core.run_parameters import max_tokens_of
 from joules.core.study import Study
@@ -73,12 +74,33 @@ def _lengths(asked: Asked) -> Iterator[str]:
                 f"{settings.context_length}, for prompt and answer together. Expected room for a "
                 "prompt. Raise `settings.context_length` or lower `settings.max_tokens`."
             )
+
+
+def settings_that_clash(settings: AskedSettings, key: str = "settings") -> Iterator[str]:
+    """Yield what is wrong with settings that a runtime is asked for together.
+
+    `key` is where they stand in the configuration, as an arm's own.
+    """
     if settings.micro_batch_size > settings.batch_size:
         yield (
-            f"`settings.micro_batch_size` is {settings.micro_batch_size}, more than "
-            f"`settings.batch_size`, {settings.batch_size}. Expected at most as much: a batch is "
+            f"`{key}.micro_batch_size` is {settings.micro_batch_size}, more than "
+            f"`{key}.batch_size`, {settings.batch_size}. Expected at most as much: a batch is "
             "computed in micro batches, and runtimes cut the one down to the other. Lower it."
         )
+    if settings.kv_cache != PLAIN_KV_CACHE and not settings.flash_attention:
+        yield (
+            f"`{key}.kv_cache` is {settings.kv_cache}, and `{key}.flash_attention` is false. "
+            "Expected true: llama.cpp keeps values in fewer bits only where its fused kernel reads "
+            f"them. Set `{key}.flash_attention: true`, or `{key}.kv_cache: {PLAIN_KV_CACHE}`."
+        )
+
+
+def _settings(asked: Asked) -> Iterator[str]:
+    study = asked.study
+    yield from settings_that_clash(study.settings)
+    for name, arm in study.arms.items():
+        if not arm.as_installed and arm.asked(study.settings) != study.settings:
+            yield from settings_that_clash(arm.asked(study.settings), f"arms.{name}.settings")
 
 
 def _seed(asked: Asked) -> Iterator[str]:
@@ -149,6 +171,7 @@ def _limits(asked: Asked) -> Iterator[str]:
 RULES: tuple[Callable[[Asked], Iterator[str]], ...] = (
     _kinds,
     _lengths,
+    _settings,
     _seed,
     _citation,
     _required,

@@ -10,6 +10,20 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from joules.core.arms import (
+    END,
+    FORM,
+    NAME,
+    PART,
+    Arm,
+    ArmName,
+    RuntimeName,
+    arms_of,
+    check_arms,
+    check_contrasts,
+    check_twins,
+    refuse_shared,
+)
 from joules.core.conditions import (
     AskedSettings,
     Count,
@@ -23,10 +37,6 @@ from joules.core.inference import Options
 from joules.core.keys import EXPLAINED, Schema, converted, schema_of
 from joules.core.values import EnergyChoice, RunKind, Tier
 
-PART = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+"  # of a path below results/: neither `.` nor `..`
-END = r"$(?!\n)"  # Python's `$` alone matches before a newline, too
-NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
-FORM = "letters, digits, `.`, `_` and `-`"
 StudyName = Annotated[
     str,
     Meta(
@@ -38,9 +48,6 @@ CampaignName = Annotated[
     str, Meta(pattern=f"^(?:{NAME})?{END}", title=f"nothing, or a name of {FORM}")
 ]
 ModelName = Annotated[str, Meta(pattern=f"^{NAME}{END}", title=f"a name of {FORM}")]
-RuntimeName = Annotated[
-    str, Meta(pattern=f"^[a-z0-9_]+{END}", title="a name of small letters, digits and `_`")
-]
 UNIQUE = {"uniqueItems": True}
 
 
@@ -114,18 +121,25 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     runtimes: Annotated[
         tuple[RuntimeName, ...],
         Meta(
-            min_length=1,
-            description="Names of the modules in `workflow/scripts/joules/runtimes/`. Each in its "
-            "turn is the null control: per model and block one is measured twice, and the "
-            "difference between its two runs is what chance and drift alone produce. Add a new one "
-            "at the end, so that the turns of the others stay.",
+            description="Names of the modules in `workflow/scripts/joules/runtimes/`, each an arm "
+            "at the study's settings: what is compared. Each in its turn is the null control: per "
+            "model and block one is measured twice, and the difference between its two runs is "
+            "what chance and drift alone produce. Add a new one at the end, so that the turns of "
+            "the others stay.",
             extra_json_schema=UNIQUE,
         ),
-    ]
-    contrasts: Annotated[
-        tuple[tuple[RuntimeName, RuntimeName], ...],
+    ] = ()
+    arms: Annotated[
+        dict[ArmName, Arm],
         Meta(
-            description="The pairs of runtimes that the study is about, as `[[a, b], [a, c]]`: "
+            description="Instead of `runtimes`, arms by names of your own: each a `runtime`, with "
+            "`settings` and `options` that differ from the study's. See below."
+        ),
+    ] = {}
+    contrasts: Annotated[
+        tuple[tuple[ArmName, ArmName], ...],
+        Meta(
+            description="The pairs of arms that the study is about, as `[[a, b], [a, c]]`: "
             "their comparisons are primary and corrected among themselves, the other pairs are "
             "secondary. Chosen before measuring, few contrasts find smaller differences. Empty: "
             "all pairs are primary."
@@ -142,7 +156,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     blocks: Annotated[
         Count,
         Meta(
-            description="A block is one run of every model on every runtime, in random order, the "
+            description="A block is one run of every model on every arm, in random order, the "
             "runs of one model beside each other. Blocks are the sample size. Five can show no "
             "difference (the smallest possible p-value is 0.0625); a real study has at least 8. "
             "May be raised later. `make forecast BLOCKS=…` says what a number of blocks takes and "
@@ -248,7 +262,9 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             twice = sorted({each for each in chosen if chosen.count(each) > 1})
             if twice:
                 raise ValueError(f"`{name}` names {', '.join(twice)} twice. Name each once.")
-        self._check_contrasts()
+        check_arms(self.runtimes, self.arms)
+        check_twins({name: self._made_of(arm) for name, arm in self.arms.items()})
+        check_contrasts(self.contrasts, self.compared, "arms" if self.arms else "runtimes")
         if self.energy == "gpu" and self.settings.gpu_layers <= 0:
             raise ValueError(
                 f"`energy` is gpu and `settings.gpu_layers` is {self.settings.gpu_layers}: no GPU "
@@ -261,20 +277,16 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
                     "the version as a text. Put it into quotes, or add it."
                 )
 
-    def _check_contrasts(self) -> None:
-        """Raise ValueError for a contrast that is no pair of the runtimes, or is named twice."""
-        for number, pair in enumerate(self.contrasts):
-            said = f"`contrasts` has [{', '.join(pair)}]"
-            unknown = [name for name in pair if name not in self.runtimes]
-            if unknown:
-                raise ValueError(
-                    f"{said}, and {unknown[0]} is not among `runtimes` "
-                    f"({', '.join(self.runtimes)}). Correct the name, or add the runtime."
-                )
-            if pair[0] == pair[1]:
-                raise ValueError(f"{said}: a runtime against itself. Name two different ones.")
-            if any(set(pair) == set(earlier) for earlier in self.contrasts[:number]):
-                raise ValueError(f"{said} twice, whichever comes first. Name each pair once.")
+    def _made_of(self, arm: Arm) -> tuple[object, ...]:
+        """Return all that an arm is with what the study says."""
+        settings = arm.settings if arm.as_installed else arm.asked(self.settings)
+        options = merged(self.runtime_options.get(arm.runtime, {}), arm.options)
+        return arm.runtime, settings, options
+
+    @property
+    def compared(self) -> dict[str, Arm]:
+        """What is compared, by name, in the order of the study."""
+        return arms_of(self.runtimes, self.arms)
 
     @property
     def campaign(self) -> str:
@@ -337,14 +349,16 @@ def study_from(
     is what errors call the configuration. Raises UserError for a key that is not known, missing, or
     has a value that is not allowed.
     """
-    needed = [key for key in ("study", "models", "runtimes") if key not in config]
+    needed = [key for key in ("study", "models") if key not in config]
+    needed += [] if {"runtimes", "arms"} & set(config) else ["runtimes"]
     if needed:
         raise UserError(
             f"{named} has no {' and no '.join(f'`{key}`' for key in needed)}. A configuration "
             "stands on the defaults alone and needs `study`, a name of its own, `models` and "
-            f"`runtimes`. Add what is missing. {EXPLAINED}"
+            f"`runtimes` (or `arms`). Add what is missing. {EXPLAINED}"
         )
     _refuse_retired(config, named)
+    refuse_shared(config.get("arms"), named)
     options = merged(runtime_options, config.get("runtime_options", {}))
     return converted({**config, "runtime_options": options}, Study, named)
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
+from joules.core.arms import ArmFacts
 from joules.core.inference import Facts, FinishReason, Scalar, Settings
 from joules.core.values import Stored
 
@@ -34,11 +35,11 @@ class WarmUpAnswer(Stored, frozen=True, kw_only=True):
 
 
 class WarmUp(Stored, frozen=True, kw_only=True):
-    """Proof that one model on one runtime works. Written by rule `warm_up`."""
+    """Proof that one model on one arm works. Written by rule `warm_up`."""
 
     model: Annotated[str, Meta(description="Its name in config/models.yaml.")]
+    arm: Annotated[ArmFacts, Meta(description="What was tried.")]
     runtime: Annotated[str, Meta(description="Its module in joules/runtimes.")]
-    label: Annotated[str, Meta(description="The runtime's name as the article prints it.")]
     protocol: Annotated[str, Meta(description="How prompts were made and cut.")]
     never_ends: Annotated[
         bool, Meta(description="Whether the model is said never to end an answer by itself.")
@@ -66,7 +67,7 @@ class TextDifference(Stored, frozen=True):
 
 
 class AgreementPair(Stored, frozen=True, kw_only=True):
-    """How the answers of two runtimes compare; engines round differently, so texts may differ."""
+    """How the answers of two arms compare; engines round differently, so texts may differ."""
 
     runtime_a: Annotated[str, Meta(description="The one.")]
     runtime_b: Annotated[str, Meta(description="The other.")]
@@ -80,15 +81,22 @@ class AgreementPair(Stored, frozen=True, kw_only=True):
 
 
 class Agreement(Stored, frozen=True, kw_only=True):
-    """Whether the runtimes read the same prompts of one model. Written by rule `agree`."""
+    """Whether the arms read the same prompts of one model. Written by rule `agree`."""
 
     model: Annotated[str, Meta(description="Its name in config/models.yaml.")]
     protocol: Annotated[str, Meta(description="How prompts were made and cut.")]
-    runtimes: Annotated[list[str], Meta(description="Those that were compared.")]
-    settings: Annotated[Settings, Meta(description="The settings that all were asked for.")]
+    runtimes: Annotated[list[str], Meta(description="The arms that were compared, by name.")]
+    settings: Annotated[Settings, Meta(description="The settings that the first was asked for.")]
+    settings_by_arm: Annotated[
+        dict[str, Settings],
+        Meta(
+            description="The settings that each arm was asked for. Empty in older files: all were "
+            "asked for the same."
+        ),
+    ] = field(default_factory=dict)
     passed: Annotated[bool, Meta(description="Whether there is no problem.")]
     problems: Annotated[
         list[str],
         Meta(description="Unequal prompt counts, empty answers, other settings; in words."),
     ]
-    pairs: Annotated[list[AgreementPair], Meta(description="Each pair of runtimes.")]
+    pairs: Annotated[list[AgreementPair], Meta(description="Each pair of arms.")]

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol, cast
 
 import pandas as pd
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from joules.core.errors import UserError
 from joules.core.paths import figure_names
 from joules.core.places import PACKAGE
+from joules.draw.looks import arms_in_order
 from joules.draw.style import style
 
 
@@ -38,11 +40,18 @@ def tables_of(name: str) -> set[str]:
     return {"runs", *load(name).TABLES}
 
 
-def draw(name: str, tables: Mapping[str, pd.DataFrame], demonstration: bool) -> Figure:
+def draw(
+    name: str,
+    tables: Mapping[str, pd.DataFrame],
+    demonstration: bool,
+    arms: Mapping[str, str] = MappingProxyType({}),
+) -> Figure:
     """Return the figure called `name`, drawn from the tables it needs (see `tables_of`).
 
-    The note below it says whether the study is a demonstration and its energy modelled. Raises
-    UserError when there is no such figure or the tables have no run.
+    `arms`: those that the study names, each with its runtime, in the order of the study; none for
+    a study of runtimes, which are then in the order of their names. The note below the figure says
+    whether the study is a demonstration and its energy modelled. Raises UserError when there is no
+    such figure or the tables have no run.
     """
     figure = load(name)
     if tables["runs"].empty:
@@ -50,7 +59,7 @@ def draw(name: str, tables: Mapping[str, pd.DataFrame], demonstration: bool) -> 
     runs = tables["runs"]
     of_gpu = "headline" in runs and runs["headline"].iloc[0] == "gpu"
     note = tier_note(str(runs["tier"].iloc[0]), demonstration, of_gpu)
-    with style():
+    with style(), arms_in_order(arms):
         return figure.draw(*(tables[table] for table in figure.TABLES), note=note)
 
 

@@ -1,6 +1,11 @@
-"""How a runtime and its runs are marked, the same in every figure."""
+"""How an arm and its runs are marked, the same in every figure.
 
-from collections.abc import Iterable, Sequence
+The tables have arms in the columns `runtime` and `runtime_label`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from joules.analyse.conventions import runtime_order
-from joules.draw.style import INK, MARKERS, PALETTE, PAPER
+from joules.draw.style import DARKER, INK, MARKERS, PALETTE, PAPER
 
 FILLS = {  # of a run's marker by its kind, where it is not plainly filled
     "control": {"markerfacecolor": PAPER},
@@ -16,9 +21,28 @@ FILLS = {  # of a run's marker by its kind, where it is not plainly filled
 }
 
 
+# The runtime of each arm that the study names, in its order; of the figure that is being drawn.
+_NAMED: ContextVar[Mapping[str, str]] = ContextVar("_NAMED", default={})  # noqa: B039 (never changed)
+
+
+@contextmanager
+def arms_in_order(arms: Mapping[str, str]) -> Iterator[None]:
+    """Draw with these arms, each with its runtime, in their order; without any, by their names."""
+    token = _NAMED.set(arms)
+    try:
+        yield
+    finally:
+        _NAMED.reset(token)
+
+
+def word() -> str:
+    """Return what is compared in the figure that is being drawn: `arm` or `runtime`."""
+    return "arm" if _NAMED.get() else "runtime"
+
+
 @dataclass(frozen=True)
 class Look:
-    """How one runtime is drawn: told apart by colour, and by marker without it."""
+    """How one arm is drawn: told apart by colour, and by marker without it."""
 
     label: str
     color: str
@@ -26,20 +50,39 @@ class Look:
 
 
 def looks(frame: pd.DataFrame) -> dict[str, Look]:
-    """Return runtime -> Look for a table with columns `runtime`, `runtime_label` and `kind`.
+    """Return arm -> Look for a table with columns `runtime`, `runtime_label` and `kind`.
 
-    The order is that of `runtime_order`, so that a runtime looks the same in every figure.
+    The order is that of the study where it names arms, else that of `runtime_order`, so that an arm
+    looks the same in every figure.
     """
     labels = dict(zip(frame["runtime"], frame["runtime_label"], strict=True))
+    arms = _NAMED.get() or {runtime: runtime for runtime in runtime_order(frame)}
+    colors = _colors(arms)
     return {
-        runtime: Look(
-            label=str(labels[runtime]),
-            color=PALETTE[index % len(PALETTE)],
+        arm: Look(
+            label=str(labels[arm]),
+            color=colors[arm],
             # Past the end of the palette colours return with other markers.
             marker=MARKERS[(index + index // len(MARKERS)) % len(MARKERS)],
         )
-        for index, runtime in enumerate(runtime_order(frame))
+        for index, arm in enumerate(arms)
+        if arm in labels
     }
+
+
+def _colors(arms: Mapping[str, str]) -> dict[str, str]:
+    """Return the colour of each arm: two of one runtime share a hue, the second is darker."""
+    colors: dict[str, str] = {}
+    alone: dict[str, int] = {}  # the place of a runtime's hue that one arm has so far
+    hues = 0
+    for arm, runtime in arms.items():
+        if runtime in alone:
+            colors[arm] = DARKER[alone.pop(runtime)]
+            continue
+        alone[runtime] = hues % len(PALETTE)
+        colors[arm] = PALETTE[alone[runtime]]
+        hues += 1
+    return colors
 
 
 def mark_runs(

@@ -16,6 +16,8 @@ from joules.draw.style import (
     LEGEND_MARK,
     LETTER_WIDTH,
     LINE_HEIGHT,
+    ROW_LETTERS,
+    ROW_LINE,
     SINGLE_COLUMN,
     TEXT_SIZE,
     TITLE_SIZE,
@@ -70,7 +72,11 @@ def grid_of_panels(
     """
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
-    label_width = 0.2 + LETTER_WIDTH * max(map(len, row_labels))
+    row_labels = [label if "\n" in label else in_lines(label) for label in row_labels]
+    label_lines = [line for label in row_labels for line in label.split("\n")]
+    label_width = 0.2 + LETTER_WIDTH * max(map(len, label_lines))
+    most = 1 + max(label.count("\n") for label in row_labels)
+    row_height = max(row_height, most * ROW_LINE + 0.05 if most > 1 else 0)
     narrow = columns == 1 and label_width < SINGLE_COLUMN / 2
     width = SINGLE_COLUMN if narrow else DOUBLE_COLUMN
     size = TITLE_SIZE if columns <= 2 else TEXT_SIZE
@@ -97,6 +103,24 @@ def label_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
+
+
+def in_lines(label: str, letters: int = ROW_LETTERS) -> str:
+    """Return an arm's label in lines of so many letters, broken after commas where it can be.
+
+    A label without a comma, as that of a runtime, stays in one line.
+    """
+    lines: list[str] = []
+    if len(label) <= letters or ", " not in label:
+        return label
+    parts = label.split(", ")
+    ended = [f"{part}," for part in parts[:-1]] + parts[-1:]
+    for piece in (piece for part in ended for piece in textwrap.wrap(part, letters)):
+        if lines and len(f"{lines[-1]} {piece}") <= letters and lines[-1].endswith(","):
+            lines[-1] = f"{lines[-1]} {piece}"
+        else:
+            lines.append(piece)
+    return "\n".join(lines)
 
 
 def wrapped(title: str, size: float, inches: float) -> str:

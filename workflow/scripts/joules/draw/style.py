@@ -15,6 +15,8 @@ SINGLE_COLUMN = 3.5  # inches, the column of a two-column journal page
 DOUBLE_COLUMN = 7.0  # inches, both columns
 LETTER_WIDTH = 0.064  # inches, the mean of a label's letters
 LEGEND_MARK = 0.45  # inches, of a mark in a legend with the room around it
+ROW_LETTERS = 30  # of a row's label in one line; a longer one is broken
+ROW_LINE = 0.15  # inches, of a line of a row's label
 LINE_HEIGHT = 0.19  # inches, of a line of text outside the panels
 TEXT_SIZE = 8  # points, the least that is read at the width of a column
 TITLE_SIZE = 9  # points, of a panel
@@ -40,6 +42,17 @@ PALETTE = (
     "#56B4E9",
     "#000000",
     "#999999",
+)
+# The same, darker, in this order, for a second arm of one runtime; beside black and grey a grey.
+DARKER = (
+    "#003B5C",
+    "#703100",
+    "#00523C",
+    "#6B3F57",
+    "#7A5400",
+    "#2B5B75",
+    "#4D4D4D",
+    "#6B6B6B",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # of similar area, distinct without colour
 FOREST = {  # by family: colour and marker of a ratio, and its name; the control's is hollow

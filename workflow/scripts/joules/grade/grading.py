@@ -60,7 +60,7 @@ def grade_record(
         study=record.study,
         campaign=record.campaign,
         model=record.model.name,
-        runtime=record.runtime.name,
+        runtime=record.arm_name,
         kind=record.kind,
         repetition=record.repetition,
         sandbox=sandbox.self_test(),

@@ -3,6 +3,9 @@
 from itertools import combinations
 from pathlib import Path
 
+import msgspec
+
+from joules.core.arms import Arm
 from joules.core.catalogue import Catalogue, prompting_of
 from joules.core.files import sha256_of
 from joules.core.inference import Options
@@ -30,9 +33,14 @@ ANALYSIS, HEADLINE_MODULES = "analyse", ("core/energy.py", "core/record.py")
 
 
 def contrasts_of(study: Study) -> list[tuple[str, str]]:
-    """Return the primary pairs of runtimes in one order: those that are named, or else all."""
-    named = study.contrasts or combinations(study.runtimes, 2)
+    """Return the primary pairs of arms in one order: those that are named, or else all."""
+    named = study.contrasts or combinations(study.compared, 2)
     return sorted((min(pair), max(pair)) for pair in named)
+
+
+def own_arms(study: Study) -> dict[str, Arm]:
+    """Return the arms that are more than a runtime under its own name at the study's settings."""
+    return {name: arm for name, arm in study.arms.items() if name != arm.runtime or not arm.plain}
 
 
 def analysis_files(package: Path = PACKAGE) -> dict[str, Sha256]:
@@ -50,7 +58,7 @@ def study_plan(study: Study, catalogue: Catalogue, root: Path = REPOSITORY) -> P
     A model that the catalogue does not hold is left out of the prompts: archives that are older
     than registrations have no catalogue.
     """
-    options: dict[str, Options] = {name: options_of(study, name) for name in study.runtimes}
+    options: dict[str, Options] = {name: options_of(study, name) for name in study.compared}
     asked = {
         name: PlannedPrompts(
             prompting=prompting_of(catalogue, name),
@@ -65,7 +73,7 @@ def study_plan(study: Study, catalogue: Catalogue, root: Path = REPOSITORY) -> P
         ),
         kinds=sorted(study.kinds),
         blocks=study.blocks,
-        order=Order(seed=study.seed, models=list(study.models), runtimes=list(study.runtimes)),
+        order=Order(seed=study.seed, models=list(study.models), runtimes=list(study.compared)),
         problems=study.problems,
         prompts=Prompts(
             problems_sha256=DATASET_SHA256,
@@ -73,7 +81,11 @@ def study_plan(study: Study, catalogue: Catalogue, root: Path = REPOSITORY) -> P
             models=asked,
         ),
         headline=Headline(energy=study.energy),
-        settings=HeldSettings(asked=study.settings, require=sorted(study.require)),
+        settings=HeldSettings(
+            asked=study.settings,
+            require=sorted(study.require),
+            arms=own_arms(study) or msgspec.UNSET,
+        ),
         windows=Surrounding(windows=study.windows, settle=study.settle),
         limits=Judging(
             limits=study.limits,

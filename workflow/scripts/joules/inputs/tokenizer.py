@@ -14,6 +14,8 @@ from pathlib import Path
 
 from joules.core.errors import UserError
 from joules.core.places import SCRIPTS
+from joules.inputs import llama_cpp_bindings
+from joules.machine.llama_cpp_package import VARIABLE
 from joules.machine.virtual_environments import python_of
 
 PACKAGE = "llama-cpp-python"  # the distribution that reads the file
@@ -27,7 +29,8 @@ def tokenize(model: Path, texts: Sequence[str], add_bos: bool = True) -> list[li
         input=json.dumps(list(texts)),
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+        env={name: value for name, value in os.environ.items() if name != VARIABLE}
+        | {"PYTHONPATH": str(SCRIPTS)},
     )
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
@@ -41,9 +44,7 @@ def tokenize(model: Path, texts: Sequence[str], add_bos: bool = True) -> list[li
 
 def main(model: str, add_bos: str) -> None:
     """Read texts from standard input, write their token ids to standard output."""
-    import llama_cpp
-
-    tokenizer = llama_cpp.Llama(model, vocab_only=True, verbose=False)
+    tokenizer = llama_cpp_bindings.load().Llama(model, vocab_only=True, verbose=False)
     texts = json.load(sys.stdin)
     ids = [
         tokenizer.tokenize(

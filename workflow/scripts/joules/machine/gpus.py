@@ -1,5 +1,7 @@
-"""State of the NVIDIA GPUs of this machine, by NVML."""
+"""The GPUs of this machine: whether there is one, and the state of NVIDIA's, by NVML."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from joules.core.machine_facts import Gpu
@@ -12,6 +14,20 @@ CLOCK_REASONS = {  # nvml.h, nvmlClocksEventReasons: those that mean a limit of 
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
+
+# Through which a program computes on a GPU: NVIDIA's driver, AMD's, and Windows' own below WSL.
+DEVICES = ("nvidia[0-9]*", "kfd", "dxg")
+
+
+def devices(folder: Path = Path("/dev")) -> list[str]:
+    """Return by what a runtime could compute on a GPU here, whoever made it; empty: by nothing.
+
+    A graphics unit within a processor is not looked for where no driver lets programs compute on
+    it; its energy is the processor's.
+    """
+    if sys.platform == "darwin":
+        return ["Metal"]
+    return sorted(str(path) for pattern in DEVICES for path in folder.glob(pattern))
 
 
 def gpu_state() -> list[Gpu]:

@@ -45,13 +45,15 @@ def make(name: str) -> None:
         )
 
 
-def provide(name: str, package: str, version: str) -> None:
+def provide(name: str, package: str, version: str, here: bool | None = None) -> None:
     """Make `.venvs/<name>` where requirements name one, and check the version of `package` in it.
 
-    Nothing is made where this interpreter has the package, or the environment is up to date.
-    Raises UserError when it cannot be made or the version is not `version`.
+    Nothing is made where this interpreter has the package (`here`, where that is known better), or
+    the environment is up to date. Raises UserError when it cannot be made or the version is not
+    `version`.
     """
-    if Path(f"requirements/runtime-{name}.txt").exists() and not is_here(package):
+    here = is_here(package) if here is None else here
+    if Path(f"requirements/runtime-{name}.txt").exists() and not here:
         make(name)
     found = _installed(python_of(name), package)
     if found != version:

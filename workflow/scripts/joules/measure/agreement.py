@@ -1,4 +1,4 @@
-"""Whether the runtimes read the same prompts of a model, shown before it is measured."""
+"""Whether the arms read the same prompts of a model, shown before it is measured."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
@@ -23,7 +23,7 @@ def check_fixed(warm_ups: Sequence[WarmUp], kinds: Collection[str]) -> None:
         if seen.never_ends and ended:
             raise UserError(
                 f"{seen.model} says `never_ends` in config/models.yaml, but on "
-                f"{seen.runtime} it ended its answer to {', '.join(ended)}. Expected answers "
+                f"{seen.arm.name} it ended its answer to {', '.join(ended)}. Expected answers "
                 "of `settings.max_tokens` tokens. Take `never_ends` out of its entry."
             )
         ignore_eos = "fixed" in kinds and not seen.never_ends
@@ -42,33 +42,42 @@ def first_difference(a: str, b: str) -> int | None:
 
 
 def agree(warm_ups: Sequence[WarmUp]) -> Agreement:
-    """Compare the warm-ups of one model across runtimes.
+    """Compare the warm-ups of one model across arms.
 
-    Unequal prompt counts, an empty answer and different settings are problems. Different texts
-    are written down and never fatal: engines round differently.
+    Unequal prompt counts, an empty answer, and different settings of arms that state none of their
+    own are problems. Different texts are written down and never fatal: engines round differently.
     """
-    problems = []
     reference = warm_ups[0]
+    problems = _unequal_settings(warm_ups)
     for seen in warm_ups:
-        if seen.settings != reference.settings:
-            problems.append(f"{seen.runtime} ran with other settings than {reference.runtime}")
         for answer, expected in zip(seen.answers, reference.answers, strict=True):
             if answer.prompt_tokens != expected.prompt_tokens:
                 problems.append(
-                    f"{answer.task_id}: {seen.runtime} read {answer.prompt_tokens} prompt "
-                    f"tokens, {reference.runtime} {expected.prompt_tokens}"
+                    f"{answer.task_id}: {seen.arm.name} read {answer.prompt_tokens} prompt "
+                    f"tokens, {reference.arm.name} {expected.prompt_tokens}"
                 )
             if answer.text == "":
-                problems.append(f"{answer.task_id}: {seen.runtime} answered nothing")
+                problems.append(f"{answer.task_id}: {seen.arm.name} answered nothing")
     return Agreement(
         model=reference.model,
         protocol=reference.protocol,
-        runtimes=[seen.runtime for seen in warm_ups],
+        runtimes=[seen.arm.name for seen in warm_ups],
         settings=reference.settings,
+        settings_by_arm={seen.arm.name: seen.settings for seen in warm_ups},
         passed=not problems,
         problems=problems,
         pairs=[pair_of(a, b) for a, b in combinations(warm_ups, 2)],
     )
+
+
+def _unequal_settings(warm_ups: Sequence[WarmUp]) -> list[str]:
+    """Return where arms that state no settings of their own ran with different ones."""
+    equal = [seen for seen in warm_ups if seen.arm.settings == {}]
+    return [
+        f"{seen.arm.name} ran with other settings than {equal[0].arm.name}"
+        for seen in equal[1:]
+        if seen.settings != equal[0].settings
+    ]
 
 
 def pair_of(a: WarmUp, b: WarmUp) -> AgreementPair:
@@ -81,8 +90,8 @@ def pair_of(a: WarmUp, b: WarmUp) -> AgreementPair:
     ]
     same_text = len(both) - len(differences)
     return AgreementPair(
-        runtime_a=a.runtime,
-        runtime_b=b.runtime,
+        runtime_a=a.arm.name,
+        runtime_b=b.arm.name,
         prompts=len(both),
         same_text=same_text,
         same_text_share=same_text / len(both),
@@ -91,27 +100,28 @@ def pair_of(a: WarmUp, b: WarmUp) -> AgreementPair:
     )
 
 
-def check_agreement(path: Path, runtime: str, settings: Settings) -> None:
-    """Raise UserError unless the runtimes were shown to agree, this one among them."""
+def check_agreement(path: Path, arm: str, settings: Settings) -> None:
+    """Raise UserError unless the arms were shown to agree, this one among them."""
     if not path.exists():
         raise UserError(
-            f"{path} is missing. It shows that the runtimes read the same prompts, and must exist "
+            f"{path} is missing. It shows that the arms read the same prompts, and must exist "
             f"before anything is measured. Make it: snakemake --cores 1 {path}"
         )
     agreement = stored.read_agreement(path)
     if not agreement.passed:
         raise UserError(
-            f"{path} says that the runtimes do not agree: {'; '.join(agreement.problems)}. "
+            f"{path} says that the arms do not agree: {'; '.join(agreement.problems)}. "
             "Mend that first; measuring would compare different things."
         )
-    if runtime not in agreement.runtimes:
+    if arm not in agreement.runtimes:
         raise UserError(
-            f"{path} does not name the runtime {runtime}. Make it again: "
+            f"{path} does not name the arm {arm}. Make it again: "
             f"snakemake --cores 1 --forcerun agree -- {path}"
         )
     asked = dataclasses.replace(settings, ignore_eos=False)
-    if agreement.settings != asked:
+    tried = agreement.settings_by_arm.get(arm, agreement.settings)
+    if tried != asked:
         raise UserError(
-            f"{path} was made with other settings ({agreement.settings}; now {asked}). "
+            f"{path} was made with other settings of {arm} ({tried}; now {asked}). "
             f"Make it again: snakemake --cores 1 --forcerun warm_up -- {path}"
         )

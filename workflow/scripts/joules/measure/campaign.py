@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from joules.core import paths, registering, stored
+from joules.core.arms import facts_of
 from joules.core.errors import UserError
 from joules.core.files import sha256_of
 from joules.core.inference import Facts, Model, Settings
@@ -91,7 +92,7 @@ def actual_position(journal: Path, run: Run) -> int:
     journal.mkdir(parents=True, exist_ok=True)
     order = journal / "order.txt"
     with open(order, "a+", encoding="utf-8") as file:
-        file.write(f"{run.model} {run.runtime} {run.kind} {run.repetition}\n")
+        file.write(f"{run.model} {run.arm} {run.kind} {run.repetition}\n")
         file.flush()
         file.seek(0)
         return sum(1 for _ in file)
@@ -142,10 +143,12 @@ def measure(
     end_with_workflow()
     instrument.refuse_hidden_settings()
     results = paths.results_of(record_file)
-    settings = settings_for(parameters.settings, run.kind, prompts.model)
-    check_require(run.runtime, parameters.require, settings)
+    settings = settings_for(
+        parameters.settings, run.kind, prompts.model, parameters.arm.as_installed
+    )
+    check_require(parameters.arm.runtime, parameters.require, settings)
     tiers.require_gpu_meter(settings.gpu_layers)
-    check_agreement(paths.agreement_file(results, run.model), run.runtime, settings)
+    check_agreement(paths.agreement_file(results, run.model), run.arm, settings)
     runs, most = plan_of(study), parameters.limits.attempts
     with lock.measuring(report):
         planned = place_of(run, runs)
@@ -166,7 +169,7 @@ def measure(
             provided=provided,
             log_file=log_file,
         )
-        head = f"run {planned} of {len(runs)}: {run.model}, {run.runtime}, {run.kind}"
+        head = f"run {planned} of {len(runs)}: {run.model}, {run.arm}, {run.kind}"
         left = time_to_end.remaining(results, study, runs)
         report(f"{head}, block {run.repetition}; {left}")
         began = time.monotonic()
@@ -200,7 +203,9 @@ def measure(
 def attempted(assigned: Assignment, attempt: int, head: str, report: Report) -> Record:
     """Measure one run once and return its record."""
     run, parameters, identity = assigned.run, assigned.parameters, assigned.prompts.model
-    runtime = runtime_of(run.runtime, parameters.options, assigned.provided, assigned.log_file)
+    runtime = runtime_of(
+        parameters.arm.runtime, parameters.options, assigned.provided, assigned.log_file
+    )
     instrument.keep_messages(assigned.log_file.with_suffix("") / "codecarbon.log")
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -237,7 +242,7 @@ def record_of(
     measured: MeasuredRun,
 ) -> Record:
     """Return the record of one attempt at a run, from what was assigned and what was measured."""
-    run, identity = assigned.run, assigned.prompts.model
+    run, identity, arm = assigned.run, assigned.prompts.model, assigned.parameters.arm
     before = MachineBefore(
         **msgspec.structs.asdict(measured.before),
         **dataclasses.asdict(measured.preflight),
@@ -251,8 +256,9 @@ def record_of(
             run.model, identity.file_sha256, identity.parameters, identity.quantization
         ),
         runtime=RuntimeFacts(
-            run.runtime, runtime.LABEL, measured.runtime_facts, sorted(runtime.CANNOT_HOLD)
+            arm.runtime, runtime.LABEL, measured.runtime_facts, sorted(runtime.CANNOT_HOLD)
         ),
+        arm=facts_of(run.arm, arm, runtime.LABEL),
         kind=run.kind,
         repetition=run.repetition,
         position=assigned.position,

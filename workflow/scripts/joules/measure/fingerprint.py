@@ -5,10 +5,10 @@ import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
+from joules.core.fingerprint import Fingerprint, MachineIdentity, RuntimeIdentity
 from joules.core.inference import Facts
 from joules.core.machine_facts import MachineFacts
 from joules.core.places import PACKAGE
-from joules.core.record import Fingerprint, MachineIdentity, RuntimeIdentity
 from joules.runtimes import Runtime
 
 # Whole rooms, so that a new module is part of it without being named here.

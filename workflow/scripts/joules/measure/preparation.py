@@ -1,27 +1,34 @@
 """What a run is made of before it starts: its settings, its prompts, its runtime."""
 
+import dataclasses
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from joules.core.conditions import AskedSettings
 from joules.core.errors import UserError
-from joules.core.inference import Facts, Options, Settings
+from joules.core.inference import OWN_CHOICE, Facts, Options, Settings
 from joules.core.prompts_file import PromptedModel, PromptsFile
 from joules.inputs.prompts import prompt_of
 from joules.machine import machine_state
 from joules.measure.protocol import Prompts
-from joules.runtimes import Runtime, load
+from joules.runtimes import Runtime, check_kv_cache, load
 
 
 def settings_of(
-    asked: AskedSettings, kind: str, max_tokens: int | None = None, never_ends: bool = False
+    asked: AskedSettings,
+    kind: str,
+    max_tokens: int | None = None,
+    never_ends: bool = False,
+    as_installed: bool = False,
 ) -> Settings:
-    """Return the settings of a study for runs of one kind; `auto` threads become a number.
+    """Return the settings that are asked for runs of one kind; `auto` threads become a number.
 
     `max_tokens` are the most tokens of the model's answers; left out, all that the context has. A
     model that `never_ends` has no end of text to ignore, so that no runtime is told to.
+    `as_installed`: what decides prompts and answers, and nothing else.
     """
-    return Settings(
+    settings = Settings(
         context_length=asked.context_length,
         threads=machine_state.threads_of(asked.threads),
         batch_size=asked.batch_size,
@@ -31,13 +38,19 @@ def settings_of(
         seed=asked.seed,
         max_tokens=asked.context_length if max_tokens is None else max_tokens,
         ignore_eos=kind == "fixed" and not never_ends,
+        kv_cache=asked.kv_cache,
     )
+    own: dict[str, Any] = dict.fromkeys(OWN_CHOICE) if as_installed else {}
+    return dataclasses.replace(settings, **own)
 
 
-def settings_for(asked: AskedSettings, kind: str, model: PromptedModel) -> Settings:
+def settings_for(
+    asked: AskedSettings, kind: str, model: PromptedModel, as_installed: bool = False
+) -> Settings:
     """Return the settings for runs of one kind on a model, which its prompts file describes.
 
-    Raises UserError where neither the file nor the study says how long an answer may be.
+    `as_installed`: the runtime chooses all but what decides prompts and answers. Raises UserError
+    where neither the file nor the study says how long an answer may be.
     """
     most = asked.max_tokens if model.max_tokens is None else model.max_tokens
     if isinstance(most, str):
@@ -46,13 +59,18 @@ def settings_for(asked: AskedSettings, kind: str, model: PromptedModel) -> Setti
             f"(`settings.max_tokens` is {most!r}). Expected a number in the file, which is an old "
             "one. Delete it and run again: rule `write_prompts` makes it anew."
         )
-    return settings_of(asked, kind, most, model.never_ends)
+    return settings_of(asked, kind, most, model.never_ends, as_installed)
 
 
 def check_require(name: str, required: Collection[str], settings: Settings) -> None:
-    """Raise UserError when the study requires a setting that the runtime `name` cannot hold."""
+    """Raise UserError when the study requires a setting that the runtime `name` cannot hold.
+
+    A runtime as installed chooses its settings itself, so that nothing is required of them.
+    """
+    check_kv_cache(name, settings.kv_cache)
     cannot = load(name).CANNOT_HOLD
-    wanted = set(required) | ({"ignore_eos"} if settings.ignore_eos else set())
+    wanted = set(required) - (set(OWN_CHOICE) if settings.as_installed else set())
+    wanted |= {"ignore_eos"} if settings.ignore_eos else set()
     if wanted & cannot:
         raise UserError(
             f"The runtime {name} cannot hold {', '.join(sorted(wanted & cannot))}, which this "

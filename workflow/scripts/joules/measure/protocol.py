@@ -47,12 +47,21 @@ class Prompts:
     """What a run sends: the measured problems in order, the settle prompts, the flush prompt.
 
     The flush prompt is one token that no other prompt begins with. Sent before every prompt, it
-    empties a prefix cache that cannot be switched off.
+    empties a prefix cache that cannot be switched off. None: none is sent.
     """
 
     problems: Sequence[tuple[str, str, Prompt]]  # task_id, sha256 of the token ids, prompt
     settle: Sequence[Prompt]
-    flush: Prompt
+    flush: Prompt | None
+
+    def under(self, settings: Settings) -> "Prompts":
+        """Return what is sent under these settings: a runtime as installed keeps its cache."""
+        return dataclasses.replace(self, flush=None) if settings.as_installed else self
+
+    def empty_cache(self, runtime: Runtime) -> None:
+        """Have the runtime answer the flush prompt, where one is sent."""
+        if self.flush is not None:
+            runtime.complete(self.flush, max_tokens=1)
 
 
 def check_count(what: str, prompt: Prompt, completion: Completion) -> None:
@@ -69,16 +78,21 @@ def check_count(what: str, prompt: Prompt, completion: Completion) -> None:
         )
 
 
-def check_settings(settings: Settings, in_force: SettingsInForce) -> None:
-    """Raise UserError when a setting that can be observed differs from the one asked for."""
+def check_settings(settings: Settings, in_force: SettingsInForce) -> SettingsInForce:
+    """Return what can be observed of the settings that were asked for.
+
+    Raises UserError when one of them differs. What is left to the runtime cannot differ.
+    """
     asked = dataclasses.asdict(settings)
-    different = {name: seen for name, seen in in_force.items() if asked.get(name) != seen}
+    compared = {name: seen for name, seen in in_force.items() if asked.get(name, seen) is not None}
+    different = {name: seen for name, seen in compared.items() if asked.get(name) != seen}
     if different:
         listed = ", ".join(f"{n}: asked {asked.get(n)}, got {s}" for n, s in different.items())
         raise UserError(
             f"Settings are not in force ({listed}). Every runtime must hold the study's settings. "
             "Correct `settings` in the config or the runtime's module."
         )
+    return compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +132,7 @@ def settle(runtime: Runtime, prompts: Prompts, rule: SettleRule, max_tokens: int
     spread: float | None = None
     while True:
         for prompt in prompts.settle:
-            runtime.complete(prompts.flush, max_tokens=1)
+            prompts.empty_cache(runtime)
             completion = runtime.complete(prompt, max_tokens=most)
             check_count("settle", prompt, completion)
             answers.append(completion)
@@ -159,7 +173,7 @@ def measure_tasks(
             if answers and time.monotonic() - last_report >= REPORT_EVERY_S:
                 last_report = time.monotonic()
                 report(f"{len(answers)} of {len(prompts.problems)} tasks")
-            runtime.complete(prompts.flush, max_tokens=1)
+            prompts.empty_cache(runtime)
             gaps.append(lap())
             start = time.monotonic()
             completion = runtime.complete(prompt)
@@ -239,6 +253,7 @@ def run_once(
     None: this is the first.
     """
     lengths, limits = parameters.windows, parameters.limits
+    prompts = prompts.under(settings)
     before = machine_state.observe()
     quiet = preflight(lengths, limits, report)
     windows: list[MeasuredWindow] = []
@@ -256,7 +271,7 @@ def run_once(
             runtime.start(model, settings)
         windows.append(window)
         in_force = runtime.settings_in_force()
-        check_settings(settings, in_force)
+        compared = check_settings(settings, in_force)
         facts = runtime.facts()
         with instrument.window("idle_resident") as window:
             time.sleep(lengths.idle_s)
@@ -293,7 +308,16 @@ def run_once(
     checks = [
         *validity.machine_checks(before, after, seen, limits),
         *validity.counter_checks(metered, instrument.tier != "estimated", limits),
-        *validity.answer_checks(completions, again, settled, in_force, exactly, reloaded, limits),
+        *validity.answer_checks(
+            completions,
+            again,
+            settled,
+            compared,
+            exactly,
+            reloaded,
+            limits,
+            may_cache=settings.prompt_cache is not False,
+        ),
     ]
     return MeasuredRun(
         runtime_facts=facts,

@@ -13,6 +13,7 @@ from joules.core.known import each_of
 from joules.core.machine_facts import Component
 from joules.core.units import joule_from_kwh
 from joules.core.values import EnergyChoice, Tier
+from joules.machine import gpus
 from joules.meters import nvml, powercap
 from joules.meters.reader import OwnReader
 
@@ -241,9 +242,23 @@ def require_headline(energy: EnergyChoice, components: Components) -> None:
         )
 
 
-def require_gpu_meter(gpu_layers: int) -> None:
-    """Raise UserError where a GPU is to compute and no meter sees one: its energy would be lost."""
-    if gpu_layers > 0 and not nvml.Meter().has_meter():
+def require_gpu_meter(gpu_layers: int | None) -> None:
+    """Raise UserError where a GPU is to compute and no meter sees one: its energy would be lost.
+
+    None: the runtime chooses, so that any GPU that is there may compute.
+    """
+    meter = nvml.Meter()
+    if gpu_layers == 0 or meter.has_meter():
+        return
+    if gpu_layers is None:
+        if there := [card.source for card in meter.cards] or gpus.devices():
+            raise UserError(
+                f"A runtime as installed may compute on a GPU, and there is one ({there[0]}) whose "
+                "energy cannot be read: what it takes would be left out. Expected an NVIDIA GPU "
+                "with its driver, or none. Measure on such a machine, or take the arms off that "
+                "are `as_installed`."
+            )
+    else:
         raise UserError(
             f"The study lets a GPU compute (`settings.gpu_layers` is {gpu_layers}), and no GPU is "
             "seen here whose energy can be read: what it takes would be left out. Expected an "

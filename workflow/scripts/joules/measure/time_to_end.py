@@ -25,7 +25,7 @@ BESIDE = 100  # characters of an answer that are not the solution
 LATEST = 10  # like runs that are looked at: an older one may be of other settings
 FLUSH_TOKENS = 2  # of the prompt before each prompt, and its answer
 
-Cell = tuple[str, str]  # model and runtime
+Cell = tuple[str, str]  # model and arm
 
 
 class Took(NamedTuple):
@@ -34,7 +34,7 @@ class Took(NamedTuple):
     seconds: float
     tasks_s: float
     model: str
-    runtime: str
+    arm: str
     kind: str
 
 
@@ -60,7 +60,7 @@ class Pace:
 def note_run(journal: Path, record: Record, seconds: float) -> None:
     """Add a finished run, which took so long with all its attempts, to the journal."""
     tasks_s = sum(window.duration_s for window in record.windows if window.name == "tasks")
-    names = f"{record.model.name} {record.runtime.name} {record.kind}"
+    names = f"{record.model.name} {record.arm_name} {record.kind}"
     with open(journal / FILE, "a", encoding="utf-8") as file:
         file.write(f"{seconds:.1f} {tasks_s:.1f} {names}\n")
 
@@ -134,7 +134,7 @@ def seconds_to_go(
 def _alike(run: Run, took: Took) -> bool:
     kinds = {"control": "task"}  # the second run of a cell is as long as the first
     same_kind = kinds.get(run.kind, run.kind) == kinds.get(took.kind, took.kind)
-    return same_kind and (run.model, run.runtime) == (took.model, took.runtime)
+    return same_kind and (run.model, run.arm) == (took.model, took.arm)
 
 
 def _unseen_s(
@@ -145,7 +145,7 @@ def _unseen_s(
     lengths: Mapping[str, float],
 ) -> float:
     """Return the seconds of a run of which no like was seen: its answers, and what is around."""
-    pace = paces[run.model, run.runtime]
+    pace = paces[run.model, run.arm]
     some = len(lengths) if study.problems == "all" else study.problems
     if run.kind == "fixed":
         tasks_s = some * (pace.prefill_s + (pace.most_tokens + FLUSH_TOKENS) * pace.token_s)
@@ -155,7 +155,7 @@ def _unseen_s(
             tasks_s = min(some / len(lengths), 1.0) * tasks_s
             if len(pace.answer_s) == some:
                 tasks_s = sum(pace.answer_s.values())
-    own = [each for each in took if (each.model, each.runtime) == (run.model, run.runtime)]
+    own = [each for each in took if (each.model, each.arm) == (run.model, run.arm)]
     around = [each.seconds - each.tasks_s for each in own or took]
     if around:
         return tasks_s + statistics.mean(around)
@@ -175,7 +175,7 @@ def remaining(results: Path, study: Study, runs: Sequence[Run]) -> str:
                 stored.read_warm_up(paths.warm_up_file(results, *cell)),
                 _latest(records, runs, cell),
             )
-            for cell in {(run.model, run.runtime) for run in left}
+            for cell in {(run.model, run.arm) for run in left}
         }
         took = noted(paths.journal_folder(results))
         to_go_s = seconds_to_go(left, took, paces, study, lengths())
@@ -196,7 +196,7 @@ def _latest(records: Path, runs: Sequence[Run], cell: Cell) -> Record | None:
     files = [
         paths.record_path(records, run)
         for run in runs
-        if (run.model, run.runtime) == cell and run.kind in ("task", "control")
+        if (run.model, run.arm) == cell and run.kind in ("task", "control")
     ]
     there = [file for file in files if file.exists()]
     return stored.read_record(there[-1]) if there else None

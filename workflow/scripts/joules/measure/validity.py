@@ -243,25 +243,30 @@ def answer_checks(
     answers: Sequence[Completion],
     again: Sequence[int] | None,
     settle: Settle,
-    in_force: SettingsInForce,
+    compared: SettingsInForce,
     exactly: int | None,
     reloaded: bool | None,
     limits: Limits,
+    may_cache: bool = False,
 ) -> list[Check]:
     """Return the checks of what the runtime did.
 
-    `in_force` are the settings that it shows. `again` are the tokens of each text when read again.
-    `exactly`: every answer must have so many tokens (kind `fixed`). `reloaded`: whether another
-    process holds the weights than before the tasks; None where that is not known. Another prompt
-    count or setting than asked for ends a run before it comes here.
+    `compared` are the settings that it shows, of those that it was asked for. `again` are the
+    tokens of each text when read again. `exactly`: every answer must have so many tokens (kind
+    `fixed`). `reloaded`: whether another process holds the weights than before the tasks; None
+    where that is not known. `may_cache`: it may reuse the computed prefix of an earlier prompt.
+    Another prompt count or setting than asked for ends a run before it comes here.
     """
     told = [each.counts_known for each in answers]
     miscounted: Known[float] = 0
     if not each_of(told, bool):
         miscounted = Unknown("the runtime does not count the tokens of every prompt")
     different: Known[Sequence[str]] = ()
-    if not in_force:
-        different = Unknown("the runtime shows none of its settings")
+    if not compared:
+        different = Unknown("the runtime shows none of the settings that it was asked for")
+    ratio = cache_ratio(answers, settle)
+    if may_cache:
+        ratio = Unknown("the runtime may keep prompts, as installed")
     return [
         at_most("prompt_tokens_differ", miscounted, 0),
         nothing_of("settings_not_in_force", different),
@@ -273,7 +278,7 @@ def answer_checks(
             ),
             0,
         ),
-        at_most("prompt_cache_hit", cache_ratio(answers, settle), limits.prompt_cache_ratio),
+        at_most("prompt_cache_hit", ratio, limits.prompt_cache_ratio),
         at_most("token_mismatch", mismatch(answers, again, exactly), limits.token_mismatch),
         at_most("not_fixed_length", off_length(answers, exactly), 0),
         Check("not_settled", settle.cv, settle.limit, not settle.settled),

@@ -1,9 +1,10 @@
-"""Proof that each pair of model and runtime works, before hours are spent on measuring it."""
+"""Proof that each pair of model and arm works, before hours are spent on measuring it."""
 
 import dataclasses
 import time
 from pathlib import Path
 
+from joules.core.arms import facts_of
 from joules.core.inference import Facts, Model
 from joules.core.prompts_file import PromptsFile
 from joules.core.run_parameters import WarmUpParameters
@@ -19,7 +20,7 @@ WARM_UP_PROBLEMS = 8
 
 def warm_up(
     model_name: str,
-    runtime_name: str,
+    arm_name: str,
     parameters: WarmUpParameters,
     model: Path,
     prompts: PromptsFile,
@@ -35,8 +36,10 @@ def warm_up(
     the runtime cannot hold.
     """
     end_with_workflow()
+    arm, runtime_name = parameters.arm, parameters.arm.runtime
     asked, identity = study_prompts(prompts, "task"), prompts.model
-    settings = settings_for(parameters.settings, "task", identity)
+    settings = settings_for(parameters.settings, "task", identity, arm.as_installed)
+    asked = asked.under(settings)
     check_require(runtime_name, parameters.require, settings)
     tiers.require_gpu_meter(settings.gpu_layers)
     runtime = runtime_of(runtime_name, parameters.options, provided, log_file)
@@ -52,7 +55,7 @@ def warm_up(
         in_force = runtime.settings_in_force()
         protocol.check_settings(settings, in_force)
         for task_id, _, prompt in asked.problems[:WARM_UP_PROBLEMS]:
-            runtime.complete(asked.flush, max_tokens=1)
+            asked.empty_cache(runtime)
             began = time.monotonic()
             completion = runtime.complete(prompt)
             duration_s = time.monotonic() - began
@@ -63,13 +66,14 @@ def warm_up(
                 )
             )
         runtime_facts = runtime.facts()
+    facts = facts_of(arm_name, arm, runtime.LABEL)
     generated = sum(answer.generated_tokens for answer in answers)
     speed = generated / sum(answer.duration_s for answer in answers)
-    report(f"{model_name} on {runtime.LABEL}: loads, answers, {speed:.1f} tokens/s")
+    report(f"{model_name} on {facts.label}: loads, answers, {speed:.1f} tokens/s")
     return WarmUp(
         model=model_name,
+        arm=facts,
         runtime=runtime_name,
-        label=runtime.LABEL,
         protocol=identity.protocol,
         never_ends=identity.never_ends,
         facts=runtime_facts,

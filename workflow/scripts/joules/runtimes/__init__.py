@@ -8,14 +8,16 @@ figure, article or test names a runtime.
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from joules.core.errors import UserError
 from joules.core.inference import (
+    PLAIN_KV_CACHE,
     Completion,
     Facts,
+    KvCacheType,
     Model,
     Options,
     Prompt,
@@ -52,6 +54,8 @@ class Runtime(Protocol):
         LABEL: its name as the article prints it.
         DESCRIPTION: the article's sentences about it, with their citations.
         LIMITATIONS: sentences of the article on limits that this runtime alone has.
+        TRIALS: sentences of the article on trial runs of our own with it, by what they are about:
+            `threads`, or `ways of use` that are not measured.
         CANNOT_HOLD: the settings that it cannot honour, by the names of `Settings`.
         PACKAGES: the distributions in the harness's own environment that it works through; their
             versions are recorded.
@@ -62,6 +66,7 @@ class Runtime(Protocol):
     LABEL: str
     DESCRIPTION: str
     LIMITATIONS: tuple[str, ...]
+    TRIALS: Mapping[str, str]
     CANNOT_HOLD: frozenset[str]
     PACKAGES: tuple[str, ...]
     IMPORTS: bool
@@ -138,6 +143,20 @@ def check_fits(prompt_tokens: int, max_tokens: int, settings: Settings) -> None:
         )
 
 
+def check_kv_cache(name: str, kv_cache: KvCacheType | None) -> None:
+    """Raise UserError where the runtime `name` is to keep keys and values as it cannot be told to.
+
+    Its module is read only where something is asked for that not every runtime does.
+    """
+    if kv_cache in (None, PLAIN_KV_CACHE) or "kv_cache" not in load(name).CANNOT_HOLD:
+        return
+    raise UserError(
+        f"`kv_cache` is {kv_cache}, and the runtime {name} cannot be told so. Expected "
+        f"{PLAIN_KV_CACHE}. Set it to that, or give {kv_cache} to the arms that can hold it "
+        "(`arms.<name>.settings`)."
+    )
+
+
 def names() -> list[str]:
     """Return the names of the runtimes that have a module here."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
@@ -162,3 +181,8 @@ def description_of(name: str) -> str:
 def limitations_of(name: str) -> tuple[str, ...]:
     """Return the sentences on limits of a runtime alone; none where it has no module any more."""
     return load(name).LIMITATIONS if name in names() else ()
+
+
+def trials_of(name: str) -> Mapping[str, str]:
+    """Return the sentences on trial runs with a runtime; none where it has no module any more."""
+    return load(name).TRIALS if name in names() else {}

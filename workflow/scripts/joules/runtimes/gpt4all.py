@@ -10,13 +10,17 @@ Seen with 2.8.2: those stop words ("### Instruction", "### Prompt", "### Respons
 "### Assistant", "### Context") cannot be switched off; an answer that runs into one ends there and
 looks as if it had ended by itself. A token is handed over when it has been computed in its turn, so
 the time to the first token holds one token's computation, and so does each answer's end. It has no
-seed, no flash attention and stops at the end of text.
+seed, no flash attention, keeps keys and values in f16 and stops at the end of text.
+
+As installed it computes as the package's `generate` asks by default: prompts in batches of 8, and a
+penalty on repetition, which alters greedy answers.
 
 Source of what is said here: gpt4all-backend at the bindings' version, src/llmodel_shared.cpp and
 src/llamamodel.cpp.
 """
 
 import ctypes
+import inspect
 import re
 import sys
 import time
@@ -32,11 +36,14 @@ HELD_BACK = 16  # more tokens than the longest stop word can have; its letters a
 TEMPLATE = b"%1%2"
 # As the package does for the device "cpu": outside macOS the CPU's code is in this build.
 BACKEND = "cpu" if sys.platform == "darwin" else "kompute"
+# How a prompt is answered, beside temperature and batches: nothing but the likeliest token counts.
+EQUAL = {"top_k": 1, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0, "repeat_last_n": 0}
 # The last line of each kind is that of the loaded model.
 IN_FORCE = {
     "context_length": r"llama_new_context_with_model: n_ctx += (\d+)",
     "gpu_layers": r"llm_load_tensors: offloaded (\d+)/",
 }
+KV_CACHE = r"llama_new_context_with_model: KV self size .* K \((\w+)\):"
 
 
 class Runtime(InProcess):
@@ -54,10 +61,12 @@ class Runtime(InProcess):
         "token is longer by one token.",
     )
     PACKAGE = "gpt4all"
-    CANNOT_HOLD = frozenset({"ignore_eos", "micro_batch_size", "flash_attention", "seed"})
+    CANNOT_HOLD = frozenset(
+        {"ignore_eos", "micro_batch_size", "flash_attention", "seed", "kv_cache"}
+    )
 
     @classmethod
-    def environment(cls, threads: int, work: Path) -> dict[str, str]:
+    def environment(cls, threads: int | None, work: Path) -> dict[str, str]:
         """Return what makes llama.cpp write its settings into the log."""
         return {"GPT4ALL_VERBOSE_LLAMACPP": "1"}
 
@@ -66,7 +75,17 @@ class Runtime(InProcess):
         text = self._log.read_text(errors="replace")
         found = {name: re.findall(pattern, text) for name, pattern in IN_FORCE.items()}
         seen: SettingsInForce = {name: int(each[-1]) for name, each in found.items() if each}
+        if kept := re.findall(KV_CACHE, text):
+            seen["kv_cache"] = kept[-1]
         return seen | super().settings_in_force()
+
+
+def of_package() -> dict[str, float]:
+    """Return how the package's own `generate` has a prompt answered where it is told nothing."""
+    from gpt4all import GPT4All
+
+    parameters = inspect.signature(GPT4All.generate).parameters
+    return {name: parameters[name].default for name in (*EQUAL, "n_batch")}
 
 
 class Worker:
@@ -76,7 +95,7 @@ class Worker:
     """
 
     def __init__(self, model: str, settings: Settings) -> None:
-        if settings.batch_size > LONGEST_BATCH:
+        if (settings.batch_size or 0) > LONGEST_BATCH:
             raise ValueError(f"batch_size is {settings.batch_size}; at most {LONGEST_BATCH}")
         if settings.micro_batch_size != settings.batch_size:
             raise ValueError(
@@ -89,7 +108,11 @@ class Worker:
         self.llm = _pyllmodel.LLModel(model, settings.context_length, 0, BACKEND)
         if not self.llm.load_model():
             raise ValueError("the library did not load it")
-        self.llm.set_thread_count(settings.threads)
+        if settings.threads is not None:
+            self.llm.set_thread_count(settings.threads)
+        self.asked = of_package() if settings.as_installed else EQUAL
+        if settings.batch_size is not None:
+            self.asked = {**self.asked, "n_batch": settings.batch_size}
         self.set_context(1)
         self.ends = {text.encode() for text in ENDS_OF_TEXT}
 
@@ -97,14 +120,9 @@ class Worker:
         """Set how the next prompt is answered: greedily, from an empty context."""
         self.llm._set_context(
             n_predict=limit + HELD_BACK,
-            top_k=1,
-            top_p=1.0,
-            min_p=0.0,
             temp=self.settings.temperature,
-            n_batch=self.settings.batch_size,
-            repeat_penalty=1.0,
-            repeat_last_n=0,
             reset_context=True,
+            **self.asked,
         )
 
     def complete(self, text: str, token_ids: Sequence[int], limit: int) -> Completion:

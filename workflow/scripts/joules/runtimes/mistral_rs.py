@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from joules.core.inference import Completion, Facts, FinishReason, Settings, SettingsInForce
+from joules.runtimes import Request
 from joules.runtimes.shared.in_process import InProcess
 from joules.runtimes.shared.worker import ENDS_OF_TEXT, hash_of
 
@@ -39,25 +40,31 @@ class Runtime(InProcess):
     )
     PACKAGE = "mistralrs"
     CANNOT_HOLD = frozenset(
-        {"context_length", "batch_size", "micro_batch_size", "flash_attention", "seed"}
+        (
+            *("context_length", "batch_size", "micro_batch_size", "flash_attention"),
+            *("kv_cache", "seed"),
+        )
     )
 
     @classmethod
-    def environment(cls, threads: int, work: Path) -> dict[str, str]:
+    def environment(cls, threads: int | None, work: Path) -> dict[str, str]:
         """Return the number of threads, and what keeps the library offline and in its folder."""
+        held = {"RAYON_NUM_THREADS": str(threads), "TOKIO_WORKER_THREADS": "1"}
         return {
-            "RAYON_NUM_THREADS": str(threads),
-            "TOKIO_WORKER_THREADS": "1",
+            **({} if threads is None else held),
             "HF_HOME": str(work / "huggingface"),
             "HF_HUB_OFFLINE": "1",
             "NO_COLOR": "1",
         }
 
     def settings_in_force(self) -> SettingsInForce:
-        """Return the threads that compute, and the layers that the log puts on another device."""
-        placed = re.findall(r"Layers (\d+)-(\d+): (\w+)", self._log.read_text(errors="replace"))
+        """Return the threads that compute, and what the log says of layers and kept values."""
+        log = self._log.read_text(errors="replace")
+        placed = re.findall(r"Layers (\d+)-(\d+): (\w+)", log)
         layers = [int(last) - int(first) + 1 for first, last, device in placed if device != "cpu"]
         seen: SettingsInForce = {"gpu_layers": sum(layers)} if placed else {}
+        if kept := re.findall(r"Using (\w+) KV cache", log):
+            seen["kv_cache"] = kept[-1]
         return seen | super().settings_in_force()
 
 
@@ -70,11 +77,16 @@ class Worker:
         self.library = mistralrs
         self.settings = settings
         folder, name = os.path.split(model)
+        held: Request = {}
+        if not settings.as_installed:
+            held = {
+                "max_seqs": 1,
+                "prefix_cache_n": CACHED_SEQUENCES if settings.prompt_cache else 0,
+            }
         self.runner = mistralrs.Runner(
             which=mistralrs.Which.GGUF(quantized_model_id=folder, quantized_filename=name),
-            max_seqs=1,
-            prefix_cache_n=CACHED_SEQUENCES if settings.prompt_cache else 0,
             token_source="none",
+            **held,
         )
         # A stop word that is one token is compared with the token, not with the text.
         self.ends = [text for text in ENDS_OF_TEXT if len(self.tokens(text)) == 1]
@@ -92,15 +104,17 @@ class Worker:
 
     def ask(self, text: str, limit: int) -> Any:
         """Return the library's answer to a raw prompt."""
+        held: Request = {}
+        if not self.settings.as_installed:
+            held = {"top_k": 1, "stop_seqs": None if self.settings.ignore_eos else self.ends}
         return self.runner.send_completion_request(
             self.library.CompletionRequest(
                 model="default",
                 prompt=text,
                 max_tokens=limit,
                 temperature=self.settings.temperature,
-                top_k=1,
-                stop_seqs=None if self.settings.ignore_eos else self.ends,
                 ignore_eos=self.settings.ignore_eos,
+                **held,
             )
         )
 

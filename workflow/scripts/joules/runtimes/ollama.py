@@ -72,6 +72,14 @@ class Runtime(RuntimeBasis):
         "Ollama breaks off an answer that repeats itself, and then gives no counts; the tokens of "
         "its text are counted instead.",
     )
+    TRIALS: Mapping[str, str] = {
+        "threads": "In trial runs on a virtual machine with two cores, with models of one and "
+        "three million parameters, Ollama on both cores was about five times slower than on one: "
+        "its threads wait actively and starve the server that answers requests. llama.cpp through "
+        "llama-cpp-python lost about as much there when another program kept one core busy while "
+        "it computed on both. We saw this with models so small, on that one machine; a larger "
+        "model spends less of its time waiting, and we did not try one."
+    }
     OPTIONS = ("version", "from", "binary", "official", "port")
     PACKAGES = ("ollama",)
     IMPORTS = True
@@ -230,11 +238,12 @@ class Runtime(RuntimeBasis):
         import httpx
 
         for name, sha256 in ollama_build.hashes(self._provided["binary"]).items():
-            if sha256 != self._provided[name]:
+            if sha256 != (then := self._provided.get(name)):
                 raise UserError(
                     f"{self._provided['binary']} has the {name} {sha256}; expected "
-                    f"{self._provided[name]}, as it was provided. It was changed since. Delete its "
-                    "folder in resources/runtimes and run again."
+                    f"{then or 'one that its facts name'}, as it was provided. It was changed "
+                    "since, or provided by an older version of this workflow. Delete its folder "
+                    "and its .json file in resources/runtimes and run again."
                 )
         shown = self._call(self._client.show, ollama_store.NAME).modelfile
         blob = re.search(r"^FROM .*sha256-([0-9a-f]{64})$", shown, re.MULTILINE)

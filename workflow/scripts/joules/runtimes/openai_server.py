@@ -7,8 +7,10 @@ the command sets is taken as held; nor does it show the weights behind an addres
 which every warm-up and run compares, show a template or a token that the server adds. A server that
 runs already is none of the run's own processes: its work counts as that of others (`foreign_cpu`).
 
+In the command, `{llama_server}` stands for the server of the llama.cpp that other runtimes share.
 In command and `extra`, `{model}`, `{port}` and the names of `Settings`, such as `{threads}`, stand
-for their values.
+for their values. Where a setting is left to the server, the argument or key with its name goes, and
+before such an argument the option that it is the value of.
 
 Source: OpenAI, API reference, Completions (legacy). `timings` is an addition of llama.cpp's server;
 without it the time to the first token is not known.
@@ -17,9 +19,10 @@ without it the time to the first token is not known.
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,10 +42,11 @@ from joules.core.inference import (
 )
 from joules.machine import processes, virtual_environments
 from joules.runtimes import Request, check_fits, check_options
-from joules.runtimes.shared import llama_cpp_log
+from joules.runtimes.shared import llama_cpp_library, llama_cpp_log
 from joules.runtimes.shared.http import HttpServer
 
 COMPLETIONS = "/v1/completions"
+LLAMA_SERVER = "{llama_server}"
 FIXED = {"prompt", "max_tokens", "temperature", "seed", "stream"}
 FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "eos", "length": "limit"}
 
@@ -65,7 +69,7 @@ class Runtime(HttpServer):
     CANNOT_HOLD = frozenset(
         (
             *("context_length", "threads", "batch_size", "micro_batch_size", "flash_attention"),
-            *("gpu_layers", "ignore_eos", "prompt_cache"),
+            *("gpu_layers", "ignore_eos", "prompt_cache", "kv_cache"),
         )
     )
 
@@ -91,17 +95,23 @@ class Runtime(HttpServer):
                 "machine, as http://127.0.0.1:8000: only this machine's energy is measured. Run "
                 "the study where the server runs."
             )
-        parts = Path(command[0]).parts if command else ()
+        shared: Facts = {}
+        if command and command[0] == LLAMA_SERVER:
+            taken = Path(llama_cpp_library.take(folder / "lib"), llama_cpp_library.SERVER)
+            shared = {"llama_server": str(taken)}
+        started = shared.get("llama_server") or (command[0] if command else "")
+        parts = Path(started).parts
         if parts[:1] == (".venvs",):  # another runtime's server
             virtual_environments.make(parts[1])
-        program = shutil.which(command[0]) if command else ""
+        program = shutil.which(started) if started else ""
         if program is None:
             raise UserError(
-                f"runtime_options.openai_server.command starts {command[0]!r}, which is not there. "
+                f"runtime_options.openai_server.command starts {started!r}, which is not there. "
                 "Expected a program. Install it, or correct its path."
             )
         asked = json.dumps([command, url, options.get("extra") or {}], sort_keys=True)
         return {
+            **shared,
             "version": options["version"],
             "options_sha256": hashlib.sha256(asked.encode()).hexdigest(),
             "program_sha256": sha256_of(program) if program else None,
@@ -117,11 +127,12 @@ class Runtime(HttpServer):
         self._values = dataclasses.asdict(settings) | {
             "model": str(model.path.absolute()),
             "port": port,
-            "flash_attention": "on" if settings.flash_attention else "off",
+            "llama_server": os.path.abspath(self._provided.get("llama_server", "")),
+            "flash_attention": {True: "on", False: "off", None: None}[settings.flash_attention],
         }
         self._extra = self._filled(self._options.get("extra") or {})
         if command := self._options.get("command"):
-            self._start_server([str(self._filled(part)) for part in command], port)
+            self._start_server(self._arguments(command), port)
         else:
             self._connect(self._options["url"].rstrip("/").removesuffix("/v1"))
 
@@ -161,7 +172,7 @@ class Runtime(HttpServer):
 
     def facts(self) -> Facts:
         """Return what is known of options and program."""
-        return dict(self._provided)
+        return {name: fact for name, fact in self._provided.items() if name != "llama_server"}
 
     def _request(self, text: str, limit: int) -> Request:
         return {
@@ -178,10 +189,25 @@ class Runtime(HttpServer):
         """Ask for one token: servers list their models before the weights are loaded."""
         return int(self._client.post(COMPLETIONS, json=self._request("#", 1)).status_code)
 
+    def _arguments(self, command: Sequence[str]) -> list[str]:
+        """Return the command with the values of this run, without what is left to the server."""
+        arguments: list[str] = []
+        for part in command:
+            if not self._is_left_out(part):
+                arguments.append(str(self._filled(part)))
+            elif part.startswith("{") and arguments and arguments[-1].startswith("-"):
+                arguments.pop()
+        return arguments
+
+    def _is_left_out(self, part: Any) -> bool:
+        left = [f"{{{name}}}" for name, value in self._values.items() if value is None]
+        return isinstance(part, str) and any(name in part for name in left)
+
     def _filled(self, part: Any) -> Any:
         """Return a part of the options with the values of this run in the place of their names."""
         if isinstance(part, Mapping):
-            return {key: self._filled(value) for key, value in part.items()}
+            kept = {key: each for key, each in part.items() if not self._is_left_out(each)}
+            return {key: self._filled(value) for key, value in kept.items()}
         if not isinstance(part, str):
             return part
         for name, value in self._values.items():

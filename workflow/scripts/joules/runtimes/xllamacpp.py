@@ -7,6 +7,7 @@ instructions are not used (2026.10.11549).
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from joules.core.inference import Completion, Facts, FinishReason, Settings, SettingsInForce
 from joules.runtimes.shared import llama_cpp_log
@@ -31,41 +32,51 @@ class Runtime(InProcess):
         return llama_cpp_log.in_force(self._log.read_text(errors="replace"))
 
 
+def hold(wanted: Any, settings: Settings, library: Any) -> None:
+    """Set what is equal for every runtime in the parameters of the server; None stays as it is."""
+    flash = library.llama_flash_attn_type
+    ways = {True: flash.LLAMA_FLASH_ATTN_TYPE_ENABLED, False: flash.LLAMA_FLASH_ATTN_TYPE_DISABLED}
+    if settings.threads is not None:
+        wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = settings.threads
+    if settings.batch_size is not None:
+        wanted.n_batch = settings.batch_size
+    if settings.micro_batch_size is not None:
+        wanted.n_ubatch = settings.micro_batch_size
+    if settings.gpu_layers is not None:
+        wanted.n_gpu_layers = settings.gpu_layers
+    if settings.flash_attention is not None:
+        wanted.flash_attn_type = ways[settings.flash_attention]
+    if settings.prompt_cache is not None:
+        wanted.cache_prompt = settings.prompt_cache
+    if settings.kv_cache is not None:
+        kept = getattr(library.ggml_type, f"GGML_TYPE_{settings.kv_cache.upper()}")
+        wanted.cache_type_k = wanted.cache_type_v = kept
+    wanted.cache_ram_mib = 0
+    wanted.cache_idle_slots = False
+    wanted.n_parallel = 1
+    wanted.ctx_shift = False
+    wanted.fit_params = False  # else context and batches are changed to fit the memory
+    wanted.ui = False
+    wanted.endpoint_props = False
+    wanted.n_threads_http = 1
+
+
 class Worker:
     """One loaded model; see `joules.runtimes.shared.in_process.InProcess`."""
 
     def __init__(self, model: str, settings: Settings) -> None:
         import xllamacpp
 
-        flash = xllamacpp.llama_flash_attn_type
         wanted = xllamacpp.CommonParams()
         wanted.model.path = model
         wanted.n_ctx = settings.context_length
-        wanted.n_batch = settings.batch_size
-        wanted.n_ubatch = settings.micro_batch_size
-        wanted.cpuparams.n_threads = settings.threads
-        wanted.cpuparams_batch.n_threads = settings.threads
-        wanted.n_gpu_layers = settings.gpu_layers
-        wanted.flash_attn_type = (
-            flash.LLAMA_FLASH_ATTN_TYPE_ENABLED
-            if settings.flash_attention
-            else flash.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        )
         wanted.sampling.seed = settings.seed
-        wanted.cache_prompt = settings.prompt_cache
-        wanted.cache_type_k = wanted.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F16
-        wanted.cache_ram_mib = 0
-        wanted.cache_idle_slots = False
-        wanted.n_parallel = 1
-        wanted.ctx_shift = False
-        wanted.fit_params = False  # else context and batches are changed to fit the memory
         wanted.offline = True
-        wanted.ui = False
-        wanted.endpoint_props = False
         wanted.hostnames = ["127.0.0.1"]
         wanted.port = 0
-        wanted.n_threads_http = 1
         wanted.verbosity = 4  # the settings in force stand in the log
+        if not settings.as_installed:
+            hold(wanted, settings, xllamacpp)
         self.request = llama_cpp_log.sampling(settings)
         self.server = xllamacpp.Server(wanted)
 

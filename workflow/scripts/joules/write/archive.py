@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -57,7 +57,7 @@ def facts_of(records: Iterable[Record]) -> CampaignFacts:
             machines.append(machine)
         states = {
             "codecarbon": msgspec.to_builtins(record.instrument.codecarbon),
-            record.runtime.name: record.runtime.facts,
+            record.arm_name: record.runtime.facts,
         }
         for name, state in states.items():
             seen = software.setdefault(name, [])
@@ -65,6 +65,27 @@ def facts_of(records: Iterable[Record]) -> CampaignFacts:
                 seen.append(state)
         days.add(record.windows[0].start_wall[:10])
     return CampaignFacts(machines, software, min(days))
+
+
+def in_order(config: Options) -> Options:
+    """Return a configuration with all keys sorted but the names of arms.
+
+    Those are in the order of the study, which plan, tables and figures follow.
+    """
+    return {
+        key: {name: _by_key(arm) for name, arm in value.items()}
+        if key == "arms"
+        else _by_key(value)
+        for key, value in sorted(config.items())
+    }
+
+
+def _by_key(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return [_by_key(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _by_key(each) for key, each in sorted(value.items())}
 
 
 def pack(
@@ -89,7 +110,7 @@ def pack(
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in (*files, *attempts, *registered)
     }
-    contents[CONFIGURATION] = yaml.safe_dump(dict(config), sort_keys=True).encode()
+    contents[CONFIGURATION] = yaml.safe_dump(in_order(config), sort_keys=False).encode()
     if catalogue is not None:
         contents[CATALOGUE] = yaml.safe_dump(dict(catalogue), sort_keys=True).encode()
     facts = facts_of(map(read_record, sorted(records)))

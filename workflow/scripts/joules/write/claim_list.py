@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import jinja2
 
-from joules.core.analysis import NO_CLAIM
+from joules.core.analysis import ALL_ARMS, NO_CLAIM
 from joules.core.wording import NOTHING, significant
 from joules.write.claims_file import Claim
 
 TEMPLATE = "evidence.html.j2"
-ALL = "all"  # the runtime of a null control in which all take turns
 
 Cells = tuple[str | int | None, ...]
 
@@ -76,7 +75,7 @@ def records_of(source: str, groups: Sequence[Group]) -> list[Group]:
     one without a runtime rests on all of its model.
     """
     row = dict(part.split("=", 1) for part in source.split() if "=" in part)
-    names = {row[key] for key in ("runtime", "runtime_a", "runtime_b") if key in row} - {ALL}
+    names = {row[key] for key in ("runtime", "runtime_a", "runtime_b") if key in row} - {ALL_ARMS}
     kind = row.get("kind", "task")
     kinds = {"task", "control"} if kind == "control" else {kind}
     return [

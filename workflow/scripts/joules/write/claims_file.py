@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from joules.core.errors import UserError
 from joules.core.files import read_json, write_json
-from joules.core.inference import Scalar
+from joules.core.inference import Options, Scalar
 from joules.core.permission import Permission
 from joules.core.record import ModelFacts, RuntimeFacts
 from joules.core.study import Carbon
@@ -75,11 +75,55 @@ class StudiedModel(ModelFacts, frozen=True):
     prompt_style: str
 
 
+class StudiedArm(Stored, frozen=True, kw_only=True):
+    """What an arm is, in a study that names arms.
+
+    `stated` are the settings and `options` the options that differ from the study's. `asked` are
+    all settings that were asked for: null is the runtime's own choice, of which `in_force` holds
+    what the runtime shows.
+    """
+
+    runtime: str
+    runtime_label: str
+    as_installed: bool
+    stated: dict[str, Scalar]
+    options: Options
+    asked: dict[str, Scalar]
+    in_force: dict[str, Scalar]
+
+
 class StudiedRuntime(RuntimeFacts, frozen=True):
-    """A runtime as its records describe it; `unobservable` are settings that it does not show."""
+    """One of those that are compared, as its records describe it.
+
+    `name` and `label` are those of the arm: the runtime's own where the study names no arms.
+    `unobservable` are settings that it does not show.
+    """
 
     version: str
     unobservable: list[str]
+    arm: StudiedArm | UnsetType = UNSET
+
+    @property
+    def module(self) -> str:
+        """The name of its runtime's module."""
+        return self.arm.runtime if isinstance(self.arm, StudiedArm) else self.name
+
+    @property
+    def runtime_label(self) -> str:
+        """Its runtime as the article prints it."""
+        return self.arm.runtime_label if isinstance(self.arm, StudiedArm) else self.label
+
+    @property
+    def as_installed(self) -> bool:
+        """Whether the runtime chose its settings itself."""
+        return isinstance(self.arm, StudiedArm) and self.arm.as_installed
+
+    @property
+    def holds_equal(self) -> bool:
+        """Whether it claims all settings of the study."""
+        return not isinstance(self.arm, StudiedArm) or not (
+            self.arm.as_installed or self.arm.stated
+        )
 
 
 class Machine(Stored, frozen=True, kw_only=True):

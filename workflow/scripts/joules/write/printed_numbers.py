@@ -4,6 +4,7 @@ import re
 
 from joules.core.errors import UserError
 from joules.core.wording import NOTHING, p_value, percent, significant
+from joules.write.arm_words import in_sentence
 from joules.write.claims_file import Claim, Claims, StudyFacts
 
 RATIO_DECIMALS = 3
@@ -96,8 +97,13 @@ class Numbers:
         return self.link(claim_id, percent(self.quantity(claim_id)))
 
     def labelled(self, text: str) -> str:
-        """Return a sentence of the claims with runtimes' labels in the place of their names."""
-        for runtime in self.study.runtimes:
-            name = rf"(?<![\w./-]){re.escape(runtime.name)}(?![\w/-])"
-            text = re.sub(name, lambda _, label=runtime.label: label, text)  # type: ignore[misc]
-        return text
+        """Return a sentence of the claims with labels in the place of the names of arms.
+
+        In one pass and the longest first: a name within another one, or within a label, stays.
+        """
+        labels = [runtime.label for runtime in self.study.runtimes]
+        said = dict(zip(labels, map(in_sentence, labels), strict=True))
+        said |= {runtime.name: in_sentence(runtime.label) for runtime in self.study.runtimes}
+        longest_first = sorted(said, key=len, reverse=True)
+        names = "|".join(map(re.escape, longest_first))
+        return re.sub(rf"(?<![\w./-])(?:{names})(?![\w/-])", lambda found: said[found[0]], text)

@@ -6,10 +6,13 @@ Where a pair may not be claimed, no sentence says which of the two needs less.
 import math
 from collections.abc import Sequence
 
-from joules.core.analysis import NO_CLAIM
+from joules.core.analysis import FAMILIES, NO_CLAIM
 from joules.core.wording import listed, percent, significant
+from joules.write.arm_words import in_sentence
 from joules.write.claims_file import StudiedModel, StudiedRuntime
 from joules.write.printed_numbers import Numbers
+
+PRIMARY, SECONDARY = FAMILIES[:2]
 
 Pair = tuple[StudiedModel, StudiedRuntime, StudiedRuntime]
 
@@ -18,6 +21,11 @@ def pair_prefix(pair: Pair, group: str = "pair") -> str:
     """Return the beginning of the ids of a pair's claims, as `pair.{model}.{a}.{b}`."""
     model, first, second = pair
     return f"{group}.{model.name}.{first.name}.{second.name}"
+
+
+def labels_of(pair: Pair) -> tuple[str, str]:
+    """Return the labels of the two that a pair compares, as sentences take them."""
+    return in_sentence(pair[1].label), in_sentence(pair[2].label)
 
 
 class Sentences(Numbers):
@@ -35,6 +43,11 @@ class Sentences(Numbers):
     def apart(self, prefix: str) -> bool:
         """Return whether a comparison's verdict, where one may be stated, says which needs less."""
         return "apart" in self.verdict(prefix)
+
+    def is_secondary(self, pair: Pair) -> bool:
+        """Return whether the study names contrasts, and a pair is none of them."""
+        family = self.claims.get(f"{pair_prefix(pair)}.family")
+        return family is not None and family.value == SECONDARY
 
     def energy_noun(self) -> str:
         """Return what the energy of a claim is called."""
@@ -65,25 +78,25 @@ class Sentences(Numbers):
 
     def sentence(self, pair: Pair) -> str:
         """Return one comparison as a sentence that claims no more than its verdict."""
-        model, first, second = pair
-        prefix = pair_prefix(pair)
+        (first, second), prefix = labels_of(pair), pair_prefix(pair)
         verdict, ratio = self.verdict(prefix), self.quantity(f"{prefix}.ratio")
-        margin, names = percent(self.study.margin), f"{first.label} and {second.label}"
+        margin, names = percent(self.study.margin), f"{first} and {second}"
+        about = f"{pair[0].name}{' (secondary)' if self.is_secondary(pair) else ''}"
         if ratio is None or verdict == NO_CLAIM:
-            return f"{model.name}: no claim is made about {names}. {self.reason(prefix)}".strip()
+            return f"{about}: no claim is made about {names}. {self.reason(prefix)}".strip()
         evidence = self._evidence(prefix)
         if verdict.startswith("open"):
             return (
-                f"{model.name}: the comparison of {names} is open. The data show neither a "
+                f"{about}: the comparison of {names} is open. The data show neither a "
                 f"difference nor that the two are equal within {margin} ({evidence})."
             )
         if verdict.startswith("equal"):
-            return f"{model.name}: {names} are {verdict} ({evidence})."
+            return f"{about}: {names} are {verdict} ({evidence})."
         less, more = (first, second) if ratio < 1 else (second, first)
         saving = percent(1 - min(ratio, 1 / ratio))
         said = (
-            f"{model.name}: {less.label} needs {saving} less {self.energy_noun()} per token than "
-            f"{more.label}, {verdict} ({evidence})."
+            f"{about}: {less} needs {saving} less {self.energy_noun()} per token than {more}, "
+            f"{verdict} ({evidence})."
         )
         return f"{said} {self.noise_note(pair)}" if self.in_noise(pair) else said
 
@@ -106,10 +119,11 @@ class Sentences(Numbers):
             prefix = pair_prefix(pair)
             verdict, ratio = self.verdict(prefix), self.quantity(f"{prefix}.ratio")
             apart = "apart" in verdict and ratio is not None
-            a, b = (second, first) if apart and ratio is not None and ratio > 1 else (first, second)
+            a, b = labels_of((model, first, second))
+            a, b = (b, a) if apart and ratio is not None and ratio > 1 else (a, b)
             saving = 1 - min(ratio, 1 / ratio) if apart and ratio else 0.0
             inside = apart and self.in_noise(pair)
-            groups.setdefault((verdict, a.label, b.label, inside), []).append((model.name, saving))
+            groups.setdefault((verdict, a, b, inside), []).append((model.name, saving))
         sentences = []
         for (verdict, one, other, inside), members in groups.items():
             models = listed([name for name, _ in members])
@@ -131,7 +145,7 @@ class Sentences(Numbers):
 
     def power_times_time(self, pair: Pair) -> str:
         """Return how a ratio of energy splits into one of power and one of time, in words."""
-        model, first, second = pair
+        model = pair[0]
         parts = [
             self.quantity(f"{pair_prefix(pair, 'explains')}.{quantity}")
             for quantity in ("energy_j_per_token", "power_w", "seconds_per_token")
@@ -142,7 +156,7 @@ class Sentences(Numbers):
             self.ratio(f"{pair_prefix(pair, 'explains')}.{quantity}")
             for quantity in ("energy_j_per_token", "power_w", "seconds_per_token")
         )
-        names = f"{first.label} over {second.label}"
+        names = " over ".join(labels_of(pair))
         product = f"energy {energy} is power {power} times time {time} per token"
         if not self.apart(pair_prefix(pair)):
             word = self.verdict(pair_prefix(pair))
@@ -152,14 +166,12 @@ class Sentences(Numbers):
 
     def yearly(self, pair: Pair) -> str:
         """Return a claimed difference in kWh a year for the stated use; empty without a claim."""
-        model, first, second = pair
+        (first, second), model = labels_of(pair), pair[0]
         claim_id = f"{pair_prefix(pair, 'use')}.kwh_per_year"
         if not self.apart(pair_prefix(pair)) or not self.has(claim_id):
             return ""
         more = float(self.quantity(claim_id) or 0)
-        less_label, more_label = (
-            (first.label, second.label) if more < 0 else (second.label, first.label)
-        )
+        less_label, more_label = (first, second) if more < 0 else (second, first)
         amount = self.link(claim_id, f"{significant(abs(more))} kWh")
         return f"With {model.name}, {less_label} would need {amount} a year less than {more_label}."
 

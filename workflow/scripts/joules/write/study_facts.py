@@ -1,6 +1,5 @@
 """What the article says of the study itself: machine, models, runtimes, settings, broken rules."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +8,6 @@ import msgspec
 import pandas as pd
 
 from joules.analyse.conventions import ALPHA, MARGIN
-from joules.core.inference import Scalar, Settings
 from joules.core.machine_facts import Virtualisation
 from joules.core.paths import run_of
 from joules.core.record import Record
@@ -22,15 +20,14 @@ from joules.write.claims_file import (
     Check,
     ContestedProblems,
     FlaggedRun,
-    HeldSetting,
     InvalidAttempt,
     Machine,
     Mix,
     RegistrationFacts,
     StudiedModel,
-    StudiedRuntime,
     StudyFacts,
 )
+from joules.write.studied_arms import asked_of, settings_held, stated_settings, studied_runtimes
 
 # Which question the energy per token of each kind of run answers.
 QUESTIONS: dict[RunKind, str] = {
@@ -141,48 +138,6 @@ def _studied_model(record: Record) -> StudiedModel:
     return StudiedModel(**msgspec.structs.asdict(record.model), prompt_style=record.protocol)
 
 
-def _studied_runtime(record: Record) -> StudiedRuntime:
-    return StudiedRuntime(
-        **msgspec.structs.asdict(record.runtime),
-        version=str(record.runtime.facts.get("version", "")),
-        unobservable=sorted(set(_names_of_settings()) - set(record.settings_in_force)),
-    )
-
-
-def _names_of_settings() -> list[str]:
-    return sorted(field.name for field in dataclasses.fields(Settings))
-
-
-def asked_of(setting: str, records: Sequence[Record]) -> Scalar:
-    """Return the value of a setting in all records; where models differ, the values in words."""
-    values: list[Scalar] = list(
-        dict.fromkeys(getattr(record.settings, setting) for record in records)
-    )
-    return values[0] if len(values) == 1 else " or ".join(map(str, values))
-
-
-def _how_held(setting: str, record: Record) -> str:
-    if setting in record.runtime.cannot_hold:
-        return "cannot hold"
-    return "observed" if setting in record.settings_in_force else "unobservable"
-
-
-def settings_held(records: Sequence[Record]) -> list[HeldSetting]:
-    """Return one entry per setting: what was asked, and how each runtime held it.
-
-    `observed`: the runtime shows the value that was asked for; `cannot hold`: it has no such
-    setting, or another fixed value; `unobservable`: it was told, and shows nothing.
-    """
-    return [
-        HeldSetting(
-            setting=setting,
-            asked=asked_of(setting, records),
-            runtimes={record.runtime.name: _how_held(setting, record) for record in records},
-        )
-        for setting in _names_of_settings()
-    ]
-
-
 Row = TypeVar("Row", InvalidAttempt, Check)
 
 
@@ -212,7 +167,7 @@ def study_facts(
     first = records[0]
     instrument, machine = first.instrument, first.environment.before.machine
     by_model = {record.model.name: _studied_model(record) for record in records}
-    by_runtime = {record.runtime.name: _studied_runtime(record) for record in records}
+    by_runtime = studied_runtimes(records)
     control = runs.loc[runs["kind"] == "control", "runtime"]
     task = runs[runs["kind"] == "task"]
     packages = {name: version for name, version in machine.packages.items() if version}
@@ -248,7 +203,7 @@ def study_facts(
             source="; ".join(f"{name}: {words}" for name, words in CONTESTED.items()),
         ),
         machine=machine_facts(first),
-        settings={setting: asked_of(setting, records) for setting in _names_of_settings()},
+        settings={setting: asked_of(setting, records) for setting in stated_settings(records)},
         max_tokens=asked_of("max_tokens", records),
         software=packages,
         measured_on=min(record.windows[0].start_wall for record in records)[:10],

@@ -16,10 +16,11 @@ from joules import runtimes
 from joules.core.analysis import NO_CLAIM
 from joules.core.errors import UserError
 from joules.core.wording import counted, listed, p_value, percent, significant, words
+from joules.write.arm_sentences import MOST_IN_DETAIL, ArmSentences, said
 from joules.write.claims_file import Claims, StudiedModel, StudiedRuntime, StudyFacts
 from joules.write.kernels import kernel_sentences
 from joules.write.published_article import PublishedArticle
-from joules.write.sentences import Pair, Sentences, pair_prefix
+from joules.write.sentences import Pair, pair_prefix
 
 TIER_WORDS = {"measured": "measured", "sampled": "sampled", "estimated": "modelled"}
 # Terms of the field with a digit in them; the Results section of the template holds none.
@@ -38,13 +39,11 @@ QUESTIONS_OF_RATIOS = {
     "energy_with_dram_j_per_token": ("With memory, per token", "with what the memory counts"),
     "equal_text_energy_j_per_token": ("At equal text, per token", "the same output of both"),
 }
-# Beyond so many comparisons, tables give one line to each and sentences are counted.
-MOST_IN_DETAIL = 8
 
 Cell = tuple[StudiedModel, StudiedRuntime]
 
 
-class Article(Sentences):
+class Article(ArmSentences):
     """The functions and variables that the template sees.
 
     All results are from `claims`; `published` is what the 2025 article reported, `figures` are the
@@ -62,14 +61,6 @@ class Article(Sentences):
         super().__init__(claims, linked)
         self.published = published
         self.figures = {Path(path).stem for path in figures}
-
-    def pairs(self) -> list[Pair]:
-        """Return every (model, runtime, runtime) that is compared, in the order of the study."""
-        return [
-            (model, first, second)
-            for model in self.study.models
-            for first, second in itertools.combinations(self.study.runtimes, 2)
-        ]
 
     def cells(self) -> list[Cell]:
         """Return every (model, runtime), in the order of the study."""
@@ -106,24 +97,22 @@ class Article(Sentences):
         return mine and self.has(claim_id)
 
     def descriptions(self) -> list[str]:
-        """Return what each runtime's module says of it, in the order of the study."""
-        found = (runtimes.description_of(runtime.name) for runtime in self.study.runtimes)
+        """Return what each runtime's module says of it, once, in the order of the study."""
+        found = (runtimes.description_of(module) for module in self.module_names())
         return [text for text in found if text]
 
     def limitations(self) -> list[str]:
         """Return the sentences on limits that one runtime alone has, in the order of the study."""
-        return [
-            text
-            for runtime in self.study.runtimes
-            for text in runtimes.limitations_of(runtime.name)
-        ]
+        return [text for module in self.module_names() for text in runtimes.limitations_of(module)]
+
+    def trials(self, about: str) -> list[str]:
+        """Return what each runtime's module says of trial runs of our own, on one matter."""
+        found = (runtimes.trials_of(module).get(about) for module in self.module_names())
+        return list(dict.fromkeys(text for text in found if text))
 
     def verdict_counts(self) -> dict[str, int]:
-        """Return how many comparisons of two runtimes got each verdict, the commonest first."""
-        verdicts = [
-            self.verdict(f"pair.{model.name}.{first.name}.{second.name}")
-            for model, first, second in self.pairs()
-        ]
+        """Return how many primary comparisons got each verdict, the commonest first."""
+        verdicts = [self.verdict(pair_prefix(pair)) for pair in self.primary_pairs()]
         ordered = sorted(set(verdicts), key=lambda verdict: (-verdicts.count(verdict), verdict))
         return {verdict: verdicts.count(verdict) for verdict in ordered}
 
@@ -138,17 +127,14 @@ class Article(Sentences):
         there = {name.rsplit(".", 1)[-1] for name in self.claims if name.startswith("explains.")}
         return [(key, *words_) for key, words_ in QUESTIONS_OF_RATIOS.items() if key in there]
 
-    def contrasts(self) -> list[tuple[StudiedRuntime, StudiedRuntime]]:
-        """Return every pair of runtimes, in the order of the study."""
-        return list(itertools.combinations(self.study.runtimes, 2))
-
     def broken(self) -> list[tuple[StudiedModel, StudiedRuntime, str]]:
         """Return every model, runtime and rule that one of its runs broke."""
         found = []
         for model, runtime in self.cells():
             start = f"broken.{model.name}.{runtime.name}."
             names = [name.removeprefix(start) for name in self.claims if name.startswith(start)]
-            found += [(model, runtime, code) for code in names if not code.endswith(".counted")]
+            # A code has no dot: one there is `.counted`, or the rest of a longer arm's name.
+            found += [(model, runtime, code) for code in names if "." not in code]
         return found
 
     def blocks_left_out(self, pair: Pair) -> str:
@@ -169,7 +155,7 @@ class Article(Sentences):
 
     def yearly_sentences(self) -> list[str]:
         """Return what each claimed difference amounts to in the stated use; many are left out."""
-        found = [self.yearly(pair) for pair in self.pairs()]
+        found = [self.yearly(pair) for pair in self.primary_pairs()]
         stated = [sentence for sentence in found if sentence]
         return stated if len(stated) <= MOST_IN_DETAIL else []
 
@@ -230,21 +216,26 @@ class Article(Sentences):
         """Return all names that the template may use."""
         names = "number interval share_interval ratio p percent value has claim labelled "
         names += "verdict shown_verdict apart sentence reason power_times_time control_found "
-        names += "blocks_left_out caveat figure caption methods_with"
+        names += "blocks_left_out caveat figure caption methods_with named family trials"
+        values = (
+            "pairs primary_pairs told_pairs contrasts secondary_note compared_words installed told "
+        )
+        values += "settings_sentences settings_rows chosen_rows software_rows answers builds"
         return {name: getattr(self, name) for name in names.split()} | {
+            **{name: getattr(self, name)() for name in values.split()},
             "study": self.study,
             "permission": self.permission,
             "published": self.published,
-            "pairs": self.pairs(),
-            "contrasts": self.contrasts(),
+            "labels": said(self.study.runtimes),
             "compared": self.compared(),
             "explained": self.explained(),
             "broken": self.broken(),
             "kernels": self.kernels(),
-            "detailed": len(self.pairs()) <= MOST_IN_DETAIL,
+            "detailed": len(self.told_pairs()) <= MOST_IN_DETAIL,
+            "most_in_detail": MOST_IN_DETAIL,
             "no_claim": NO_CLAIM,
             "phased": [cell for cell in self.cells() if self._has_phases(cell)],
-            "problems": [pair for pair in self.pairs() if self._has_problems(pair)],
+            "problems": [pair for pair in self.told_pairs() if self._has_problems(pair)],
             "approximate": any(self._is_approximate(pair) for pair in self.pairs()),
             "any_apart": any(self.apart(pair_prefix(pair)) for pair in self.pairs()),
             "yearly_sentences": self.yearly_sentences(),
@@ -252,7 +243,7 @@ class Article(Sentences):
             "ranked": self.ranked(),
             "methods": self.methods(),
             "verdict_counts": self.verdict_counts(),
-            "findings": self.findings(self.pairs()),
+            "findings": self.findings(self.primary_pairs()),
             "descriptions": self.descriptions(),
             "limitations": self.limitations(),
             "machine": msgspec.structs.asdict(self.study.machine),

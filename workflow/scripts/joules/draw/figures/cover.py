@@ -8,6 +8,8 @@ from joules.draw.looks import looks
 from joules.draw.selection import mean_of_tasks, models_of
 from joules.draw.style import COVER_DPI, COVER_SIZE, COVER_TEXT_SIZE
 
+WIDEST = 0.45  # share of the width that the longest label may take
+
 TABLES: tuple[str, ...] = (
     "tasks",
     "runs",
@@ -25,7 +27,9 @@ def draw(tasks: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
     figure = Figure(figsize=COVER_SIZE, dpi=COVER_DPI)
     size = min(15.0, 320 / (1 + len(means)))
     longest = max((len(look.label) for look in runtimes.values()), default=0)
-    left = max(0.2, 0.03 + longest * size * 0.0078 / 12)  # a letter's mean width, inches per point
+    wide = longest * size * 0.0078 / 12  # a letter's mean width, inches per point
+    left = max(0.2, 0.03 + min(wide, WIDEST))
+    label_size = size * min(1, WIDEST / max(wide, WIDEST))
     axes = figure.add_axes((left, 0.1, 0.95 - left, 0.86))
     axes.axis("off")
     row = 0.0
@@ -42,7 +46,7 @@ def draw(tasks: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
             row += 1
             heights = row - 0.92 * energies[runtime].to_numpy() / energies.to_numpy().max()
             axes.stairs(heights, edges, baseline=row, fill=True, color=look.color)
-            axes.text(-0.015, row, look.label, color=look.color, ha="right", fontsize=size)
+            axes.text(-0.015, row, look.label, color=look.color, ha="right", fontsize=label_size)
     axes.set(xlim=(0, 1), ylim=(row + 0.02, 0))
     figure.text(left, 0.04, "energy of each task", fontsize=COVER_TEXT_SIZE)
     figure.text(0.95, 0.04, note, ha="right", fontsize=COVER_TEXT_SIZE, style="italic")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from joules.analyse.conventions import MARGIN
 from joules.analyse.pairs import control_blocks
-from joules.draw.looks import looks, mark_runs, marks_of_runtimes
+from joules.draw.looks import looks, mark_runs, marks_of_runtimes, word
 from joules.draw.panels import grid_of_panels, message_instead, ratio_ticks
 from joules.draw.selection import models_of, rows_of, where
 from joules.draw.style import INK, NOISE
@@ -31,7 +31,7 @@ def draw(comparisons: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figur
     controls = where(comparisons, kind="control")
     controls = controls[controls["n_blocks"] > 0]
     if controls.empty:
-        return message_instead("No block holds two valid runs of one runtime.", note)
+        return message_instead(f"No block holds two valid runs of one {word()}.", note)
     in_turn = set(runs.loc[runs["kind"] == "control", "runtime"])
     turns = {runtime: look for runtime, look in looks(runs).items() if runtime in in_turn}
     marks = marks_of_runtimes(turns.values(), "control")
@@ -39,7 +39,9 @@ def draw(comparisons: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figur
     blocks = sorted(set(runs["block"]))
     rows = min(len(blocks), MOST_ROWS)
     names = [f"block {blocks[row * len(blocks) // rows]}" for row in range(rows)] + ["mean"]
-    x_label = "A runtime against itself: ratio of energy per token"
+    x_label = (
+        f"{'An' if word() == 'arm' else 'A'} {word()} against itself: ratio of energy per token"
+    )
     figure, panels = grid_of_panels(
         models, names, x_label, note, row_height=0.19, columns=4, legend=marks
     )

@@ -7,10 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from joules.analyse.conventions import MARGIN
+from joules.core.wording import number_of
 from joules.draw.forest import draw_forest, marks_of_forest, noise_floors
-from joules.draw.looks import looks
+from joules.draw.looks import looks, word
 from joules.draw.panels import (
     grid_of_panels,
+    in_lines,
     label_rows,
     legend_above,
     legend_lines,
@@ -18,10 +20,12 @@ from joules.draw.panels import (
     new_figure,
 )
 from joules.draw.selection import models_of, rows_of, where
-from joules.draw.style import DOUBLE_COLUMN
+from joules.draw.style import DOUBLE_COLUMN, ROW_LETTERS
 
 FIXED = " (fixed length)"
 FEW_ROWS = 16  # so many ratios fit one panel beside their numbers
+MOST_PAIRS = 12  # of more pairs the secondary ones are in the tables alone, so that a page holds it
+LETTERS = 44  # of a pair's label in one line, where there are few panels
 
 TABLES: tuple[str, ...] = (
     "comparisons",
@@ -37,20 +41,32 @@ def draw(
     Thick lines are pointwise intervals, thin ones simultaneous. The light band is the margin of
     equivalence, 1 / (1 + margin) to 1 + margin; the darker one is the noise floor, the interval of
     the null control of the same model. What is not claimed is grey. Few ratios share one panel and
-    have their numbers beside them; many are drawn in one panel per model.
+    have their numbers beside them; many are drawn in one panel per model. Primary pairs come first;
+    where there are more than `MOST_PAIRS`, a note says how many secondary ones are left out.
     """
     if comparisons.empty:
-        return message_instead("One runtime, no control: there is no ratio to show.", note)
+        return message_instead(f"One {word()}, no control: there is no ratio to show.", note)
     labels = {runtime: look.label for runtime, look in looks(runs).items()}
     kinds = ("task", "fixed", "control")
-    names = [_name(row, labels) for row in rows_of(comparisons)]
+    secondary = comparisons["family"] == "secondary"
+    shown = comparisons[["runtime_a", "runtime_b", "kind"]].drop_duplicates()
+    if len(shown) > MOST_PAIRS and secondary.any():
+        left_out = len(comparisons.loc[secondary, ["runtime_a", "runtime_b"]].drop_duplicates())
+        said = f"{number_of(left_out, 'secondary pair')}: in the tables"
+        note = f"{note}; {said}" if note else said
+        comparisons = comparisons[~secondary]
+    models = models_of(comparisons)
+    letters = LETTERS if len(models) < 3 else ROW_LETTERS
+    names = [_name(row, labels, letters) for row in rows_of(comparisons)]
     comparisons = comparisons.assign(pair=names)
+    comparisons = comparisons.sort_values(
+        "family", key=lambda family: family == "secondary", kind="stable"
+    )
     floors, marks = noise_floors(comparisons), marks_of_forest(comparisons, margin)
     comparisons = comparisons.sort_values(
         "kind", key=lambda kind: kind.map(kinds.index), kind="stable"
     )
     pairs = list(dict.fromkeys(comparisons["pair"]))
-    models = models_of(comparisons)
     x_label = "Ratio of energy per token (logarithmic)"
     if len(comparisons) > FEW_ROWS:
         counts = comparisons.groupby("model")["n_blocks"].agg(["min", "max"]).loc[models]
@@ -69,7 +85,7 @@ def draw(
         return figure
     lines: list[tuple[str, pd.Series | None]] = []
     for pair in pairs:
-        lines += [(pair, None)]
+        lines += [(line, None) for line in pair.split("\n")]
         lines += [(row["model"], row) for _, row in where(comparisons, pair=pair).iterrows()]
     above = legend_lines(marks, DOUBLE_COLUMN)
     figure = new_figure(DOUBLE_COLUMN, len(lines) * 0.22 + 0.3, note, x_label, above)
@@ -82,8 +98,15 @@ def draw(
     return figure
 
 
-def _name(row: Any, labels: Mapping[str, str]) -> str:
-    """Return what a row of comparisons compares; a control may be that of every runtime in turn."""
+def _name(row: Any, labels: Mapping[str, str], letters: int) -> str:
+    """Return what a row of comparisons compares; a control may be that of every runtime in turn.
+
+    Long labels of arms are broken into lines of so many letters.
+    """
     if row.kind == "control":
         return f"{labels.get(row.runtime_a, 'each')} / itself (null control)"
-    return f"{labels[row.runtime_a]} / {labels[row.runtime_b]}" + FIXED * (row.kind == "fixed")
+    a, b = labels[row.runtime_a], labels[row.runtime_b]
+    said = FIXED * (row.kind == "fixed")
+    if ", " not in a + b or len(f"{a} / {b}{said}") <= letters:
+        return f"{a} / {b}{said}"
+    return "\n".join(in_lines(part, letters) for part in (f"{a} /", f"{b}{said}"))

@@ -1,6 +1,7 @@
 """What all runtimes share, whatever they are: their name, and what is true unless one says else."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +16,7 @@ class RuntimeBasis:
     LABEL = ""
     DESCRIPTION = ""
     LIMITATIONS: tuple[str, ...] = ()
+    TRIALS: Mapping[str, str] = {}
     CANNOT_HOLD: frozenset[str] = frozenset()
     PACKAGES: tuple[str, ...] = ()
     OPTIONS: tuple[str, ...] = ("version",)

@@ -53,24 +53,42 @@ class InProcess(RuntimeBasis):
     def provide(cls, options: Options, folder: Path) -> Facts:
         """Make the environment where it is missing, check version and library; return facts."""
         check_options(cls.name(), options, cls.OPTIONS)
-        virtual_environments.provide(cls.name(), cls.PACKAGE, options["version"])
-        with cls(options, folder) as runtime:
-            runtime._start_worker(1)
+        made = cls.make(options, folder)
+        with cls({**options, "provided": made}, folder) as runtime:
+            runtime._start_worker(None)
             facts = runtime.facts()
         cls.check_facts(facts)
-        return facts
+        return made | facts
+
+    @classmethod
+    def make(cls, options: Options, folder: Path) -> Facts:
+        """Make the environment where it is missing; return facts that a worker needs to start."""
+        virtual_environments.provide(cls.name(), cls.PACKAGE, options["version"])
+        return {}
 
     @classmethod
     def check_facts(cls, facts: Facts) -> None:
         """Raise UserError for a build that must not be measured."""
 
     @classmethod
-    def environment(cls, threads: int, work: Path) -> dict[str, str]:
-        """Return the variables that the library needs before it is imported."""
+    def environment(cls, threads: int | None, work: Path) -> dict[str, str]:
+        """Return the variables that the library needs before it is imported.
+
+        `threads`: how many are to compute; None: the library decides.
+        """
+        return {}
+
+    def python(self) -> str:
+        """Return the interpreter that has the packages."""
+        return python_of(self.name())
+
+    def library_variables(self) -> dict[str, str]:
+        """Return the variables that say which library is loaded, where there are several."""
         return {}
 
     def __init__(self, options: Options, work_folder: Path) -> None:
         check_options(self.name(), options, self.OPTIONS)
+        self._options = options
         self._provided: Facts = options.get("provided", {})
         self._work = work_folder
         self._log = work_folder / f"{self.name()}.log"
@@ -136,19 +154,21 @@ class InProcess(RuntimeBasis):
             processes.end(self._worker)
             self._worker = None
 
-    def _start_worker(self, threads: int) -> None:
+    def _start_worker(self, threads: int | None) -> None:
         self._work.mkdir(parents=True, exist_ok=True)
+        held = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         self._worker = processes.start(
-            [python_of(self.name()), "-P", "-s", "-m", WORKER, self.name()],
+            [self.python(), "-P", "-s", "-m", WORKER, self.name()],
             self._log,
             processes.minimal_environment()
             | {
                 "HOME": str(self._work.absolute()),
                 "PYTHONPATH": str(SCRIPTS),
                 "PYTHONDONTWRITEBYTECODE": "1",
-                "OMP_NUM_THREADS": str(threads),
             }
-            | self.environment(threads, self._work.absolute()),
+            | held
+            | self.environment(threads, self._work.absolute())
+            | self.library_variables(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -13,15 +13,30 @@ from joules.runtimes import Request
 MILLISECOND = 1e-3
 # The last line of each kind is that of the loaded model; written at verbosity 4.
 IN_FORCE = {
-    "context_length": r"llama_context: n_ctx += (\d+)",
+    "context_length": r"llama_context: n_ctx_seq += (\d+)",  # of one answer, however many slots
     "batch_size": r"llama_context: n_batch += (\d+)",
     "micro_batch_size": r"llama_context: n_ubatch += (\d+)",
 }
+FLASH = r"llama_context: flash_attn += (\w+)"
+# Where it was left to llama.cpp: "enabled", or "not supported, set to disabled".
+FLASH_CHOSEN = r"resolve_fused_ops: Flash Attention (enabled|not supported)"
+KV_CACHE = r"llama_kv_cache: size = .*?, K \((\w+)\): .*?, V \((\w+)\):"
 THREADS = r"system_info: n_threads = (\d+) \(n_threads_batch = (\d+)\)"
 
 
 def sampling(settings: Settings) -> Request:
-    """Return the part of a request that makes an answer greedy and leaves no default in force."""
+    """Return the part of a request that makes an answer greedy and leaves no default in force.
+
+    As installed, the defaults stay in force: at temperature 0 it is greedy all the same.
+    """
+    if settings.as_installed:
+        return {
+            "temperature": settings.temperature,
+            "seed": settings.seed,
+            "stop": [],
+            "ignore_eos": settings.ignore_eos,
+            "stream": False,
+        }
     return {
         "temperature": settings.temperature,
         "top_k": 1,
@@ -54,8 +69,14 @@ def in_force(log: str) -> SettingsInForce:
     if threads := re.findall(THREADS, log):
         both = {int(each) for each in threads[-1]}
         seen["threads"] = both.pop() if len(both) == 1 else sorted(both)
-    if flash := re.findall(r"llama_context: flash_attn += (\w+)", log):
+    flash, chosen = re.findall(FLASH, log), re.findall(FLASH_CHOSEN, log)
+    if flash and flash[-1] == "auto":
+        flash = chosen
+    if flash:
         seen["flash_attention"] = flash[-1] == "enabled"
+    if caches := re.findall(KV_CACHE, log):
+        types = sorted({each for pair in caches for each in pair})
+        seen["kv_cache"] = " and ".join(types)
     if layers := re.findall(r"offloaded (\d+)/\d+ layers to GPU", log):
         seen["gpu_layers"] = int(layers[-1])
     elif "load_tensors:" in log:  # a build for CPUs does not speak of other devices

@@ -36,6 +36,12 @@ def commit_in(stated: str) -> str | None:
     return found.group(1) if found and found[1] != "unknown" else None
 
 
+def build_in(stated: str) -> int | None:
+    """Return the number of llama.cpp's build that such a line names; None where it names none."""
+    found = re.search(r"\(build (\d+)|version: (\d+) ", stated)
+    return int(found[1] or found[2]) if found else None
+
+
 def refuse_configuration(label: str) -> None:
     """Raise UserError where a file of this machine would alter the server's settings."""
     if SYSTEM_WIDE.exists():

@@ -1,11 +1,10 @@
 """Ollama's programs: built from pinned sources, taken from an official release, or one's own.
 
 They are two: `ollama` itself, in Go, and llama.cpp's server, which it starts and which computes.
-What they were built from and how is written down beside them.
+What they were built from and how is written down beside them. The llama.cpp of a build is the one
+that other runtimes share (`joules.runtimes.shared.llama_cpp_library`).
 """
 
-import dataclasses
-import json
 import os
 import re
 import shutil
@@ -16,28 +15,14 @@ from joules.core.errors import UserError
 from joules.core.files import read_json, sha256_of, write_json
 from joules.core.inference import Facts, Options
 from joules.runtimes.shared import (
+    llama_cpp_library,
     llama_server_program,
     native_build,
     ollama_llama_cpp_build,
     ollama_release,
+    ollama_source,
 )
-from joules.runtimes.shared.worker import hash_of
 
-MODULE = "github.com/ollama/ollama"
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """What a version is built from: its module's hash, by Go's checksum database, and a tag."""
-
-    module_hash: str
-    llama_cpp: str
-
-
-KNOWN = {
-    "0.34.0": Source("h1:6BrPUjSiGVuYz+Um6YawOrZanVXeurjjfX2rRVpRR3E=", "b10760"),
-}
-LEAST_GO = (1, 26)  # the `go` line of the module's go.mod
 LEAST = (0, 30)  # older ones compute by themselves, and are driven and built in other ways
 VERSION_TIMEOUT_S = 60.0
 OTHERWISE = "set runtime_options.ollama.from to `path`"
@@ -61,58 +46,33 @@ def require_tools() -> None:
     native_build.require("Ollama", OTHERWISE, "git")
 
 
-def go_binary(folder: Path, log: Path) -> str:
-    """Return a Go that is new enough: the system's, else the pinned one, installed in `folder`."""
-    system = shutil.which("go")
-    if system is not None:
-        environment = os.environ | {"GOTOOLCHAIN": "local"}
-        told = subprocess.run(
-            [system, "env", "GOVERSION"], capture_output=True, text=True, env=environment
-        ).stdout
-        found = re.match(r"go(\d+)\.(\d+)", told)
-        if found and tuple(map(int, found.groups())) >= LEAST_GO:
-            return system
-    return str(native_build.tools(folder, "go.txt", log) / "go")
-
-
 def _build(options: Options, folder: Path, log: Path) -> Facts:
-    """Build the pinned module and its llama.cpp for this CPU; return the facts of the build."""
+    """Build the pinned module for this CPU, beside the shared llama.cpp; return the facts."""
     version = options["version"]
-    if version not in KNOWN:
+    if version not in ollama_source.KNOWN:
         raise UserError(
             f"runtime_options.ollama.version is {version!r} and is to be built; what can be built "
-            f"is {', '.join(KNOWN)}. Take that version, or {OTHERWISE}."
+            f"is {', '.join(ollama_source.KNOWN)}. Take that version, or {OTHERWISE}."
         )
     require_tools()
-    known = KNOWN[version]
-    go = go_binary(folder, log)
-    environment = native_build.environment("CGO_*", "GOFLAGS", "GOEXPERIMENT") | {
-        "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-mod=mod",
-        "CGO_ENABLED": "1",
-        "GOBIN": str((folder / "bin").absolute()),
-    }
-    module = f"{MODULE}@v{version}"
-    command = [go, "mod", "download", "-json", module]
-    told = json.loads(native_build.ask(command, log, "Fetching Ollama's source", environment))
-    if told["Sum"] != known.module_hash:
-        raise UserError(
-            f"The source of {module} has the hash {told['Sum']}; expected {known.module_hash}. "
-            "It was not built. Find out who changed it; `go clean -modcache` fetches it anew."
-        )
-    engine = ollama_llama_cpp_build.build(Path(told["Dir"]), known.llama_cpp, folder, log)
-    linking = f"-s -w -X={MODULE}/version.Version={version}"  # else it calls itself 0.0.0
+    go = ollama_source.go_binary(folder, log)
+    variables = ollama_source.variables(folder)
+    ollama_source.fetch(go, version, folder, log)
+    library = llama_cpp_library.provide()
+    llama_cpp_library.link(library, folder / "lib/ollama")
+    # Else it calls itself 0.0.0.
+    linking = f"-s -w -X={ollama_source.MODULE}/version.Version={version}"
+    module = f"{ollama_source.MODULE}@v{version}"
     command = [go, "install", "-trimpath", "-ldflags", linking, module]
-    native_build.run(command, log, "Building Ollama", environment)
+    native_build.run(command, log, "Building Ollama", variables)
     command = [go, "env", "GOVERSION"]
-    go_version = native_build.ask(command, log, "Asking Go for its version", environment)
-    for used_up in ("tools", "source", "compile"):
-        shutil.rmtree(folder / used_up, ignore_errors=True)
+    go_version = native_build.ask(command, log, "Asking Go for its version", variables)
+    shutil.rmtree(folder / "tools", ignore_errors=True)
     return {
         "binary": str(folder / "bin/ollama"),
         "go_version": go_version.strip(),
-        "module_hash": known.module_hash,
-        **engine,
+        "module_hash": ollama_source.KNOWN[version].module_hash,
+        **llama_cpp_library.facts_in(library),
         **native_build.this_cpu(),
     }
 
@@ -144,13 +104,16 @@ def engine_of(binary: str) -> Path:
 def hashes(binary: str) -> Facts:
     """Return the sha256 of a binary, of the server that it starts, and of the server's libraries.
 
+    `engine_sha256` is that of the libraries that compute alone.
+
     Raises UserError when one is missing.
     """
     engine = engine_of(binary)
     return {
         "binary_sha256": sha256_of(binary),
-        "engine_sha256": sha256_of(engine),
-        "libraries_sha256": hash_of(engine.parent.glob("*.so*")),
+        "server_sha256": sha256_of(engine),
+        "libraries_sha256": llama_cpp_library.libraries_sha256(engine.parent),
+        "engine_sha256": llama_cpp_library.engine_sha256(engine.parent),
     }
 
 
@@ -206,8 +169,11 @@ def provide(options: Options, folder: Path) -> Facts:
     remedy = "Install Ollama whole, or set runtime_options.ollama.from to `build`."
     engine = llama_server_program.stated_version(engine_of(facts["binary"]), remedy)
     commit = llama_server_program.commit_in(engine)
+    known = ollama_source.KNOWN.get(version)
     facts = {
-        "llama_cpp_commit": KNOWN[version].llama_cpp if version in KNOWN else commit,
+        "llama_cpp_commit": commit if known is None else known.llama_cpp,
+        "llama_cpp_build": llama_server_program.build_in(engine),
+        "llama_cpp_date": None,
         "llama_cpp_version": engine,
         **facts,
         **hashes(facts["binary"]),
@@ -234,7 +200,9 @@ def _kept(file: Path, built: bool) -> Facts | None:
     if {name: facts.get(name) for name in now} != now:
         return None
     if built and not (
-        native_build.fits_this_cpu(facts) and facts["build_flags"] == ollama_llama_cpp_build.flags()
+        native_build.fits_this_cpu(facts)
+        and facts["build_flags"] == ollama_llama_cpp_build.flags()
+        and facts.get("llama_cpp_key") == llama_cpp_library.key()
     ):
         return None
     return facts

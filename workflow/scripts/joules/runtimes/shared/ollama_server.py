@@ -15,9 +15,10 @@ from joules.runtimes import Request
 from joules.runtimes.shared.llama_server_program import OF_HOME
 
 RUNNER = "llama-server"
-# Of llama.cpp's server: no copies of former prompts beside the one slot, no trials of what fits
-# into the memory, one thread for HTTP.
-OF_RUNNER = {
+# Alike for all arms but those as installed. Of llama.cpp's server: no copies of former prompts
+# beside the one slot, no trials of what fits into the memory, one thread for HTTP.
+EQUAL = {
+    "OLLAMA_NUM_PARALLEL": "1",
     "LLAMA_ARG_CACHE_RAM": "0",
     "LLAMA_ARG_CTX_CHECKPOINTS": "0",
     "LLAMA_ARG_FIT": "off",
@@ -32,23 +33,24 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "GIN_MODE": "release",
         "OLLAMA_HOST": f"127.0.0.1:{port}",
         "OLLAMA_MODELS": str(home / "models"),
-        "OLLAMA_NUM_PARALLEL": "1",
         "OLLAMA_MAX_LOADED_MODELS": "1",
         "OLLAMA_KEEP_ALIVE": "-1",
-        "OLLAMA_KV_CACHE_TYPE": "f16",
         "OLLAMA_NOPRUNE": "1",
         "OLLAMA_NO_CLOUD": "1",  # else it asks ollama.com for recommendations at its start
-        **OF_RUNNER,
     }
 
 
 def held(settings: Settings) -> dict[str, str]:
     """Return the variables by which it loads a model under these settings."""
-    return {
-        "OLLAMA_CONTEXT_LENGTH": str(settings.context_length),
-        "OLLAMA_FLASH_ATTENTION": str(int(settings.flash_attention)),
-        "OMP_NUM_THREADS": str(settings.threads),
+    flash = None if settings.flash_attention is None else int(settings.flash_attention)
+    variables = {
+        "OLLAMA_CONTEXT_LENGTH": settings.context_length,
+        "OLLAMA_FLASH_ATTENTION": flash,
+        "OLLAMA_KV_CACHE_TYPE": settings.kv_cache,
+        "OMP_NUM_THREADS": settings.threads,
     }
+    given = {name: str(value) for name, value in variables.items() if value is not None}
+    return given if settings.as_installed else given | EQUAL
 
 
 def configure_runner(home: Path, settings: Settings) -> None:
@@ -64,17 +66,29 @@ def configure_runner(home: Path, settings: Settings) -> None:
 
 
 def sampling(settings: Settings, max_tokens: int) -> Request:
-    """Return the options of a request that make an answer greedy and leave no default in force."""
-    return {
+    """Return the options of a request that make an answer greedy and leave no default in force.
+
+    As installed, the defaults stay in force: at temperature 0 it is greedy all the same.
+    """
+    asked: Request = {
         "num_ctx": settings.context_length,
+        "num_predict": max_tokens,
+        "seed": settings.seed,
+        "temperature": settings.temperature,
+        "stop": [],
+    }
+    if settings.as_installed:
+        return asked
+    held = {
         "num_batch": settings.batch_size,
         "num_gpu": settings.gpu_layers,
         "num_thread": settings.threads,
+    }
+    return {
+        **asked,
+        **{name: value for name, value in held.items() if value is not None},
         "use_mmap": True,
-        "num_predict": max_tokens,
         "num_keep": 0,
-        "seed": settings.seed,
-        "temperature": settings.temperature,
         "top_k": 1,
         "top_p": 1.0,
         "min_p": 0.0,
@@ -83,7 +97,6 @@ def sampling(settings: Settings, max_tokens: int) -> Request:
         "repeat_penalty": 1.0,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
-        "stop": [],
     }
 
 
