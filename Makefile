@@ -8,6 +8,8 @@
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
 #   ARCHIVE   a file results/<study>/archive/<campaign>.zip, for `make import`
 #   RUNS      a table of runs as CSV, for `make analyse`; OUT: a folder for what comes of it
+#   CAMPAIGNS for `make compare`, folders of data/measurements/ or paths of archives, with commas between;
+#             without it, all that lie there; OUT: a folder for page, figure and tables
 #   CONTRASTS for `make analyse`, the pairs of runtimes asked about, as "a/b,c/d"; without it, all
 #   SAMPLES   JSON lines with task_id and completion, for `make grade`; OUT: its verdicts
 
@@ -29,8 +31,8 @@ tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
 .PHONY: help all runtime doctor forecast register quick test schemas review import grade regrade
-.PHONY: analyse
-.PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill trial-counters
+.PHONY: analyse compare
+.PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill bench-compare trial-counters
 
 help:
 	@echo "make all                     measure, grade, analyse and write the article"
@@ -46,6 +48,7 @@ help:
 	@echo "make grade SAMPLES=A OUT=B   grade HumanEval samples made elsewhere, in the sandbox"
 	@echo "make regrade CAMPAIGN=NAME   grade the answers of data/measurements/NAME anew, and name what differs"
 	@echo "make analyse RUNS=A OUT=B    compare runtimes by a table of runs measured elsewhere"
+	@echo "make compare CAMPAIGNS=a,b   lay archived campaigns side by side: one page, a forest plot, tables (OUT=B)"
 	@echo "make review CAMPAIGN=NAME    rebuild figures and article from data/measurements/NAME, without measuring"
 
 all:
@@ -105,6 +108,10 @@ analyse:
 	@$(install) review
 	@$(tool) joules.commands.analyse "$(call given,RUNS)" "$(call given,OUT)" --contrasts "$(call given,CONTRASTS)"
 
+compare:
+	@$(install) review
+	@$(tool) joules.commands.compare "$(call given,CAMPAIGNS)" "$(call given,OUT)"
+
 # Needs minutes and a quiet machine: how often a difference is found that is not, or is, there.
 bench-null:
 	@$(install) test
@@ -130,6 +137,11 @@ trial-counters:
 bench-overhead:
 	@$(install) test
 	@.venv/bin/python tests/benchmarks/bench_overhead.py
+
+# Needs minutes: 200 campaigns side by side, and how often their intervals hold the truth.
+bench-compare:
+	@$(install) test
+	@.venv/bin/python tests/benchmarks/bench_compare.py
 
 # Needs ten minutes: 50 kills of a real small study, and what they lose.
 bench-kill:

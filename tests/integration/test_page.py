@@ -1,15 +1,11 @@
 """The HTML article in a real browser: nothing overflows, links lead somewhere, tables sort."""
 
-import html
-import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
+from browser import look, needs_browser
 from invented_claims import FIGURES, PAPER, make_claims, write_runs
 from matplotlib.figure import Figure
 
@@ -17,10 +13,6 @@ from joules.write.claims_file import write_claims
 from joules.write.rendering import write_article
 from joules.write.typesetting import typeset
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; apt install chromium")
 LOOK = """
 <script>
 window.addEventListener("load", () => {
@@ -97,36 +89,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def look(page: Path, folder: Path, *options: str) -> tuple[dict[str, Any], str]:
-    """Show the page at the widths of a phone, a tablet and a desk; return what was seen there."""
-    text = html.escape(page.read_text(encoding="utf-8"))
-    frames = "".join(
-        f'<iframe id="w{width}" style="width:{width}px;height:900px" srcdoc="{text}"></iframe>'
-        for width in (375, 768, 1280)
-    )
-    harness = folder / "harness.html"
-    harness.write_text(f"<!DOCTYPE html><body>{frames}{LOOK}</body>", encoding="utf-8")
-    done = subprocess.run(
-        [
-            *(
-                CHROMIUM,
-                "--headless=new",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--enable-logging=stderr",
-            ),
-            *("--virtual-time-budget=20000", f"--user-data-dir={folder / 'profile'}", *options),
-            *("--dump-dom", harness.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-3000:]
-    return json.loads(html.unescape(found[1])), done.stderr
-
-
 @needs_browser
 def test_the_page_works_at_every_width_in_light_and_dark(page, tmp_path):
     papers = set()
@@ -134,7 +96,7 @@ def test_the_page_works_at_every_width_in_light_and_dark(page, tmp_path):
         folder = tmp_path / str(dark)
         folder.mkdir()
         option = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-        seen, log = look(page, folder, option)
+        seen, log = look(page, folder, LOOK, option)
         assert "CONSOLE" not in log, log
         assert list(seen) == ["w375", "w768", "w1280"]
         for width, found in seen.items():

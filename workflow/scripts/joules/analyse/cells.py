@@ -5,6 +5,7 @@ cannot give is NaN or None.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,11 @@ CELL_METRICS = (
 )
 
 
-def cells(runs: pd.DataFrame, tasks: pd.DataFrame | None = None) -> pd.DataFrame:
+def cells(
+    runs: pd.DataFrame,
+    tasks: pd.DataFrame | None = None,
+    metrics: Sequence[str] = CELL_METRICS,
+) -> pd.DataFrame:
     """Return one row per model, runtime and kind: means of its valid runs with 95 % t intervals.
 
     `sd` and `cv` are of energy per token; the interval of `cv` is the chi-square interval of the
@@ -50,7 +55,7 @@ def cells(runs: pd.DataFrame, tasks: pd.DataFrame | None = None) -> pd.DataFrame
             "runs": len(group),
             "n": len(valid),
         }
-        for metric in CELL_METRICS:
+        for metric in metrics:
             row[f"mean_{metric}"] = valid[metric].mean()
             row[f"low_{metric}"], row[f"high_{metric}"] = mean_interval(valid[metric].to_numpy())
         row |= _spread(valid[METRIC].to_numpy())

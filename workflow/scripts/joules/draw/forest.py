@@ -44,11 +44,11 @@ def draw_forest(
     axes.axvspan(1 / (1 + margin), 1 + margin, color=BAND, linewidth=0, zorder=0)
     _draw_floors(axes, rows, floors, 0.2 if numbers else 0.0)
     axes.axvline(1, color=INK, linewidth=0.6)
-    reach = _reach([row for row in rows if row is not None], margin)
+    reach = reach_of([row for row in rows if row is not None], margin)
     edge = math.exp(1.1 * reach)
     for place, row in enumerate(rows):
         if row is not None:
-            _draw_ratio(axes, place, row, edge, 4 if numbers else 3)
+            draw_ratio(axes, place, row, edge, 4 if numbers else 3)
             if numbers:
                 color = INK if row["claimable"] else UNCLAIMED
                 beside = axes.get_yaxis_transform()
@@ -76,7 +76,7 @@ def _draw_floors(
         first = last
 
 
-def _reach(rows: Sequence[pd.Series], margin: float) -> float:
+def reach_of(rows: Sequence[pd.Series], margin: float) -> float:
     """Return the largest distance from 1 that is shown, as a logarithm."""
 
     def distances(*keys: str) -> list[float]:
@@ -88,7 +88,8 @@ def _reach(rows: Sequence[pd.Series], margin: float) -> float:
     return min(max([points, *ends]), MOST_TIMES * points)
 
 
-def _draw_ratio(axes: Axes, place: int, row: pd.Series, edge: float, size: float) -> None:
+def draw_ratio(axes: Axes, place: float, row: pd.Series, edge: float, size: float) -> None:
+    """Draw one ratio and its intervals, as far as they lie within 1 / `edge` to `edge`."""
     color, marker, _ = FOREST[row["family"]]
     hollow = row["family"] == "control" or not row["claimable"]
     color = color if row["claimable"] else UNCLAIMED

@@ -137,18 +137,21 @@ class NotAsArchived(UserError):
     """Files of a campaign are missing, changed or not listed."""
 
 
+def sums_of(folder: Path) -> dict[str, str]:
+    """Return file -> sha256 as a campaign lists them. Raises UserError where it lists none."""
+    sums = folder / SUMS
+    if not sums.exists():
+        raise UserError(f"{sums} is missing, so {folder} cannot be checked. Import it again.")
+    lines = sums.read_text(encoding="utf-8").splitlines()
+    return {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
+
+
 def verify(folder: Path) -> None:
     """Raise NotAsArchived naming each file of a campaign that is missing, changed or not listed.
 
     Raises another UserError for a folder without its list of sums.
     """
-    sums = folder / SUMS
-    if not sums.exists():
-        raise UserError(f"{sums} is missing, so {folder} cannot be checked. Import it again.")
-    expected: dict[str, str] = {}
-    for line in sums.read_text(encoding="utf-8").splitlines():
-        sha256, name = line.split("  ", 1)
-        expected[name] = sha256
+    sums, expected = folder / SUMS, sums_of(folder)
     present = {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
