@@ -12,11 +12,12 @@ from synthetic import make_config, make_record, write_agreement, write_run
 from joules.core import paths
 from joules.core.places import REPOSITORY
 from joules.core.plan import plan_of, to_csv
-from joules.core.record import Record
+from joules.core.record import BrokenRule, Record
 from joules.core.study import archived_configuration
 from joules.core.values import Tier
 from joules.write.archive import pack, unpack
 
+BUSY = BrokenRule(code="cpu_busy", seen=0.4, limit=0.05, invalidates=False)
 COMMITTED = REPOSITORY / "data/measurements/vm-xeon-2core-2026-11-25"
 
 
@@ -39,12 +40,14 @@ def write_archive(
     blocks: int = 8,
     noise_cv: float = 0.01,
     tier: Tier = "measured",
+    busy: bool = False,
     models: tuple[str, ...] = ("parrot-1m",),
     **changes: object,
 ) -> Path:
     """Write the archive `name`.zip into `folder` and return its path.
 
-    `log_ratio`: true log ratio of energy, llama_cpp over ollama. `changes`: of the configuration.
+    `log_ratio`: true log ratio of energy, llama_cpp over ollama. `busy`: every run broke a rule and
+    counts all the same. `changes`: of the configuration.
     """
     root = folder / f"{name}-results"
     config = {"demonstration": False, "blocks": blocks, **changes}
@@ -60,6 +63,9 @@ def write_archive(
             noise_cv=noise_cv,
             tier=tier,
         )
+        if busy:
+            validity = msgspec.structs.replace(record.validity, codes=[BUSY])
+            record = msgspec.structs.replace(record, validity=validity)
         files += write_run(root, run, on_machine(record, cpu or f"CPU of {name}"))
     files += [write_agreement(root, study, model) for model in models]
     schedule = paths.schedule_file(root)

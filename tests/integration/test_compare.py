@@ -135,6 +135,17 @@ def test_copies_that_differ_are_told_apart_and_their_difference_is_named(tmp_pat
     assert list(own["campaigns"]) == [f"another-machine, {COMMITTED.name}", "longer-settling"]
 
 
+def test_a_busy_machine_is_shown_and_in_no_mean(labs, tmp_path, capsys):
+    busy = write_campaign(tmp_path, "busy", log_ratio=0.5, seed=30, busy=True)
+    assert compare.main([",".join(map(str, [*labs[:3], busy])), str(tmp_path / "out")]) == 0
+    assert "busy carries no claim" in capsys.readouterr().out
+    ratios = pd.read_csv(tmp_path / "out/ratios.csv").set_index("campaign")
+    assert ratios.loc["busy", "left_out"] == "no claim" and ratios.loc["busy", "ratio"] > 1.5
+    assert "cpu_busy in" in ratios.loc["busy", "no_claim_reason"]
+    [mean] = pd.read_csv(tmp_path / "out/means.csv").itertuples()
+    assert (mean.campaigns, mean.machines) == (4, 3) and mean.ratio < 1
+
+
 def test_the_same_runs_under_two_names_are_refused(tmp_path, capsys):
     twin = tmp_path / "twin"
     shutil.copytree(COMMITTED, twin)

@@ -32,7 +32,7 @@ class SideBySide:
 
     Attributes:
         campaigns: a row per campaign, with what it was measured on and what it may claim.
-        energy: a row per campaign, model and arm: J/token, pass@1.
+        energy: a row per campaign, hence machine, model and arm: J/token, tier, meter, pass@1.
         ratios: a row per campaign, contrast and kind; `protocol` numbers the protocols of a
             contrast from 1, the most common first; `left_out` says why it is in no mean.
         means: a row per contrast, kind and protocol: the random-effects mean, or why there is none.
@@ -56,7 +56,10 @@ def side_by_side(campaigns: Sequence[Campaign]) -> SideBySide:
         | {"may_claim": each.may_claim, "reason": each.reason}
         for each in ordered
     ]
-    energy = [each.cells.assign(campaign=each.name, meter=each.meter) for each in ordered]
+    energy = [
+        each.cells.assign(campaign=each.name, machine=each.machine, meter=each.meter)
+        for each in ordered
+    ]
     joined = pd.concat(
         [each.ratios.assign(campaign=each.name, place=each.ratios.index) for each in ordered],
         ignore_index=True,
@@ -82,7 +85,8 @@ def side_by_side(campaigns: Sequence[Campaign]) -> SideBySide:
     rest = [name for name in ratios.columns if name not in (*first, "place")]
     of_energy = pd.concat(energy, ignore_index=True)
     of_energy = of_energy.sort_values(["model", "runtime", "campaign"], ignore_index=True)
-    columns = ["campaign", *(name for name in of_energy.columns if name != "campaign")]
+    named = ["campaign", "machine"]
+    columns = [*named, *(name for name in of_energy.columns if name not in named)]
     return SideBySide(
         campaigns=pd.DataFrame(facts),
         energy=of_energy[columns],

@@ -228,9 +228,7 @@ def _averaged(row: Any) -> str:
 def _energy(energy: pd.DataFrame) -> Table:
     rows = [
         [
-            _text(row.campaign),
-            _text(row.model),
-            _text(row.runtime_label),
+            *_texts((row.campaign, row.machine, row.model, row.runtime_label)),
             _number(row.energy_j_per_token, 3),
             _interval(row.low_energy_j_per_token, row.high_energy_j_per_token, 3),
             _count(row.n),
@@ -247,8 +245,8 @@ def _energy(energy: pd.DataFrame) -> Table:
         "Energy per token of each campaign",
         "Of machines and meters that differ, so that they are shown and never averaged. What is "
         "estimated is modelled from the processor's load, and not measured.",
-        ["Campaign", "Model", "Runtime", "J per token", "95 % interval", "Runs", "Tier", "Meter"]
-        + ["pass@1"],
+        ["Campaign", "Machine", "Model", "Runtime", "J per token", "95 % interval", "Runs", "Tier"]
+        + ["Meter", "pass@1"],
         rows,
     )
 
