@@ -53,7 +53,7 @@ def protocol_of(a: Record, b: Record, study: Study) -> dict[str, str]:
 
 def cell_name(record: Record) -> str:
     """Return the name of what a record is a run of, as tables have it in the column `runtime`."""
-    return record.runtime.name
+    return record.arm_name
 
 
 def runtime_words(record: Record) -> str:
@@ -71,7 +71,8 @@ def runtime_words(record: Record) -> str:
 
 def _options(record: Record, study: Study) -> dict[str, object]:
     """Return what the options of the runtime say beside its version, and how it is had."""
-    options = study.runtime_options.get(record.runtime.name, {})
+    own = record.arm.options if record.arm else {}
+    options = {**study.runtime_options.get(record.runtime.name, {}), **own}
     return {
         name: value
         for name, value in options.items()
@@ -90,7 +91,8 @@ def _settings(record: Record, study: Study) -> dict[str, str]:
     unstated = OWN_CHOICE if chosen else NOT_STATED
     held = dataclasses.asdict(record.settings)
     values = {name: unstated if value is None else _text(value) for name, value in held.items()}
-    return values if chosen else values | {"threads": _text(study.settings.threads)}
+    asked = study.compared[record.arm_name].asked(study.settings)
+    return values if chosen else values | {"threads": _text(asked.threads)}
 
 
 def _text(value: object) -> str:
