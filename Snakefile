@@ -33,7 +33,6 @@ wildcard_constraints:
     runtime="[a-z0-9_]+",
     kind="task|fixed|control|quality",
     repetition=r"\d+",
-    figure="[a-z_]+",
 
 
 report: "workflow/report/workflow.rst"
@@ -52,6 +51,7 @@ include: "workflow/rules/archive.smk"
 onstart:
     require_meter()
     end_on_hangup()
+    sleep_between_jobs()
 
 
 rule all:

@@ -214,16 +214,16 @@ build_wheel() ( # $1: folder for the wheel, $2: interpreter, $3: requirements of
 
 # --- environments -------------------------------------------------------------------------------------
 
-fresh() { # $1: folder of the environment, $2: interpreter, $3: requirements
+fresh() { # $1: folder of the environment, $2: interpreter, $3: requirements, then options of pip
   say "Making $1 with $("$2" -c 'import sys; print("Python %d.%d.%d" % sys.version_info[:3])') from $3"
   rm -rf "$1"
   attempt "Making $1" "$2" -m venv "$1"
-  packages "$1" "$3"
+  packages "$1" "$3" "${@:4}"
 }
 
-packages() { # $1: folder of the environment, $2: requirements
+packages() { # $1: folder of the environment, $2: requirements, then options of pip
   only_sources "$1/bin/python"
-  attempt "Installing $2" "$1/bin/python" -m pip install -q --require-hashes -r "$2"
+  attempt "Installing $2" "$1/bin/python" -m pip install -q --require-hashes -r "$2" "${@:3}"
 }
 
 wheel_into() { # $1: folder of the environment, $2: folder of the wheel
@@ -310,7 +310,8 @@ install_review() {
   local key
   if key=$(key_of .venv-review requirements/analysis.txt) && stamped .venv-review/stamp review "$key"; then place_caches .venv-review; return; fi
   prerequisites none
-  fresh .venv-review "$(find_python)" requirements/analysis.txt
+  # Most modules of these packages are never used: each is compiled when it is first imported.
+  fresh .venv-review "$(find_python)" requirements/analysis.txt --no-compile
   place_caches .venv-review
   printf 'review %s\n' "$(key_of .venv-review requirements/analysis.txt)" >.venv-review/stamp
 }

@@ -25,7 +25,7 @@ import synthetic  # noqa: E402
 import yaml  # noqa: E402
 
 from joules.core import paths  # noqa: E402
-from joules.core.plan import Run, plan_of  # noqa: E402
+from joules.core.plan import Run, plan_of, to_csv  # noqa: E402
 from joules.core.reading import DEFAULT, read_configuration, study_of  # noqa: E402
 from joules.core.study import Study, archived_configuration, merged  # noqa: E402
 
@@ -87,8 +87,9 @@ def offer(repository: Path, written: Path, blocks: int, problems: int) -> str:
     name = f"scale-{blocks}"
     folder = repository / paths.archived_folder(name)
     folder.mkdir(parents=True)
-    plain = archived_configuration(configuration(blocks, problems))
-    (folder / paths.CONFIGURATION).write_text(yaml.safe_dump(plain))
+    study = configuration(blocks, problems)
+    (folder / paths.CONFIGURATION).write_text(yaml.safe_dump(archived_configuration(study)))
+    paths.schedule_file(folder).write_text(to_csv(plan_of(study)))
     for part in ("records", "grades", "agreement"):
         (folder / part).symlink_to(written / part)
     return name

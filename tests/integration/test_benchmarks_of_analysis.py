@@ -10,7 +10,7 @@ from benchmarks import bench_null, bench_scale
 
 from joules.analyse.mixes import Mixing
 from joules.analyse.tables import tabulate
-from joules.core.reading import archived_study
+from joules.core.reading import archived_study, runs_of
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,7 @@ def test_an_offered_campaign_is_read_as_an_archive(tmp_path):
     study = archived_study(name, tmp_path)
     assert (study.models, study.runtimes) == (bench_scale.MODELS, bench_scale.RUNTIMES)
     assert (study.blocks, study.problems, study.study) == (2, 3, f"archive/{name}")
+    assert len(runs_of(study, tmp_path)) == 2 * bench_scale.RUNS_PER_BLOCK
 
 
 def test_memory_of_a_command_is_that_of_all_its_processes(tmp_path):

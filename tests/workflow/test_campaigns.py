@@ -110,3 +110,20 @@ def test_a_campaign_without_a_fitting_schedule_is_refused(clone, tmp_path, old, 
     assert done.returncode != 0
     shown = done.stdout + done.stderr
     assert re.search(message, shown, re.DOTALL) and "Traceback" not in shown, shown
+
+
+def test_snakemake_looks_for_jobs_when_one_has_ended_and_not_by_the_clock(clone, tmp_path):
+    tree, _ = with_campaign(clone, tmp_path / "tree")
+    results = f"results/archive/{OLDER.name}"
+    models = archived_study(OLDER.name).models
+    targets = [f"{results}/models/{model}/summary.csv" for model in models]
+    command = [sys.executable, "-m", "snakemake", "--verbose", "--cores", "1", "--config", REBUILD]
+    done = subprocess.run(
+        [*command, "--", f"{results}/tables/runs.csv", *targets],
+        cwd=tree.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert said.count("Ready jobs: ") == said.count("Finished jobid: ") == 1 + len(models)

@@ -2,6 +2,7 @@
 # Needs the configuration, config/models.yaml, config/runtime_options.yaml; leaves names, no files.
 
 import functools
+import gc
 import signal
 from pathlib import Path
 
@@ -88,6 +89,22 @@ def end_on_hangup():
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
+def sleep_between_jobs():
+    """Let Snakemake look for jobs when one has ended, and not by the clock too.
+
+    It keeps its default limit of 100 jobs a second by timers that never end: one more for each job
+    that has ended, each looking at every job that is ready, once a second. After some hundred
+    runs that takes a tenth of a core and more beside each measurement. Another limit, as for a
+    cluster, stays.
+    """
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
+# A plan of thousands of runs is millions of objects that stay: to look through them all for garbage
+# again and again takes a tenth of the time of planning.
+gc.set_threshold(100_000, 20, 50)
 settle_surroundings()
 STUDY, CATALOGUE, RUNS, PLAN = checked_study()
 # Scripts read the whole configuration, with every default in its place. The plan lies beside it for

@@ -3,7 +3,7 @@
 
 
 rule plot:
-    """Draw one figure; each says below its axes when its energy is not measured."""
+    """Draw every figure, in one process; each says below its axes when its energy is not measured."""
     input:
         runs="<results>/tables/runs.parquet",
         tasks="<results>/tables/tasks.parquet",
@@ -14,16 +14,19 @@ rule plot:
         drift="<results>/statistics/drift.csv",
         code=code_of("plot", "core", "analyse", "draw"),
     output:
-        svg=report(
-            "<results>/figures/{figure}.svg",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
-        ),
-        pdf="<results>/figures/{figure}.pdf",
-        png="<results>/figures/{figure}.png",
+        svg=[
+            report(
+                f"<results>/figures/{figure}.svg",
+                caption=f"../report/figures/{figure}.rst",
+                category="Figures",
+                labels={"figure": figure},
+            )
+            for figure in FIGURES
+        ],
+        pdf=collect("<results>/figures/{figure}.pdf", figure=FIGURES),
+        png=collect("<results>/figures/{figure}.png", figure=FIGURES),
     log:
-        "<logs>/plot/{figure}.log",
+        "<logs>/plot.log",
     conda:
         "../../envs/analysis.yaml"
     params:
@@ -36,8 +39,4 @@ rule plot:
 rule figures:
     """All figures of the study."""
     input:
-        collect(
-            "<results>/figures/{figure}.{suffix}",
-            figure=FIGURES,
-            suffix=["svg", "pdf", "png"],
-        ),
+        rules.plot.output,

@@ -1,4 +1,6 @@
-"""Rule plot: one figure of the study, as SVG, PDF and PNG."""
+"""Rule plot: every figure of the study, as SVG, PDF and PNG."""
+
+from pathlib import Path
 
 import pandas as pd
 
@@ -8,12 +10,13 @@ from joules.draw.style import save
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
-        name = snakemake.wildcards.figure
-        paths = {table: snakemake.input[table] for table in sorted(tables_of(name))}
+        figures = {Path(path).stem: Path(path).with_suffix("") for path in snakemake.output["svg"]}
+        paths = {table: snakemake.input[table] for name in figures for table in tables_of(name)}
         tables = {
             table: pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
             for table, path in paths.items()
         }
-        figure = draw(name, tables, snakemake.params["demonstration"], snakemake.params["arms"])
-        save(figure, snakemake.output["svg"].removesuffix(".svg"))
-        report(f"{snakemake.output['svg']} and the same as PDF and PNG")
+        given = (snakemake.params["demonstration"], snakemake.params["arms"])
+        for name, stem in figures.items():
+            save(draw(name, tables, *given), stem)
+            report(f"{stem}.svg and the same as PDF and PNG")

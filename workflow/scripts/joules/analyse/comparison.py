@@ -15,7 +15,6 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
-import pingouin
 from scipy import stats
 
 from joules.analyse.conventions import (
@@ -93,7 +92,7 @@ def compare_pair(
     given = (tests.p_difference, tests.p_size, tests.p_equivalence)
     result |= {name: float(p) for name, p in zip(P_VALUES, given, strict=True)}
     result["sd_log_ratio"] = float(tests.spread)
-    result["hedges_g"] = number_or_none(lambda: pingouin.compute_effsize(a, b, eftype="hedges"))
+    result["hedges_g"] = number_or_none(lambda: hedges_g(a, b))
     rank = stats.mannwhitneyu(a, b)
     result["cliffs_delta"] = float(2 * rank.statistic / n**2 - 1)  # Cliff, Psych. Bull. 114, 1993
     result["p_mannwhitney"] = float(rank.pvalue)
@@ -103,6 +102,13 @@ def compare_pair(
         result["p_shapiro"] = number_or_none(lambda: stats.shapiro(d).pvalue)
         result["p_levene"] = number_or_none(lambda: stats.levene(a, b, center="median").pvalue)
     return result | power_facts(float(tests.spread), n, family, margin)
+
+
+def hedges_g(a: Values, b: Values) -> float:
+    """Return the difference of two means in pooled SD, corrected for few values (Hedges 1981)."""
+    import pingouin  # slow to import, and no other module of this room needs it
+
+    return float(pingouin.compute_effsize(a, b, eftype="hedges"))
 
 
 def _friedman(runs: pd.DataFrame, model: str, runtimes: Sequence[str], kind: str) -> float | None:

@@ -4,9 +4,6 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.stats.diagnostic import acorr_ljungbox
-from statsmodels.stats.stattools import durbin_watson
 
 from joules.analyse.conventions import ALPHA, METRIC
 from joules.analyse.estimates import number_or_none, numeric
@@ -57,6 +54,10 @@ def _trend(order: pd.Series, residual: pd.Series) -> dict[str, float | None]:
     place, value = order.to_numpy(dtype=float), residual.to_numpy(dtype=float)
     if len(value) < LEAST_FOR_TREND or np.ptp(value) == 0:
         return {}
+    from scipy import stats  # slow to import, as statsmodels is; `deviations` needs none of them
+    from statsmodels.stats.diagnostic import acorr_ljungbox
+    from statsmodels.stats.stattools import durbin_watson
+
     tau = stats.kendalltau(place, value)
     thin = slice(None, None, math.ceil(len(value) / MOST_FOR_SLOPE))
     slope = stats.theilslopes(value[thin], place[thin], alpha=1 - ALPHA)

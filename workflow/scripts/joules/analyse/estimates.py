@@ -1,4 +1,7 @@
-"""Estimates and intervals that stay None where the data cannot give them."""
+"""Estimates and intervals that stay None where the data cannot give them.
+
+scipy and statsmodels are slow to import, and figures and claims need none of them.
+"""
 
 import math
 import warnings
@@ -7,17 +10,15 @@ from typing import SupportsFloat
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
-
-# Its import, which statsmodels puts off until first use, resets the filters of warnings.
-from statsmodels.tools import sm_exceptions  # noqa: F401
 
 from joules.analyse.conventions import ALPHA, Values
 
 
 def number_or_none(compute: Callable[[], SupportsFloat]) -> float | None:
     """Return what `compute` gives as a float, or None where the data cannot give it."""
+    # Its import, which statsmodels puts off until first use, resets the filters of warnings.
+    from statsmodels.tools import sm_exceptions  # noqa: F401
+
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
@@ -34,6 +35,8 @@ def mean_interval(values: Sequence[float] | Values) -> tuple[float | None, float
         return None, None
     if np.ptp(array) == 0:
         return float(array[0]), float(array[0])
+    from scipy import stats
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of near-identical values
         interval = stats.ttest_1samp(array, 0.0).confidence_interval(1 - ALPHA)
@@ -42,6 +45,8 @@ def mean_interval(values: Sequence[float] | Values) -> tuple[float | None, float
 
 def wilson(passed: int, total: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a proportion (J. Am. Stat. Assoc. 22, 1927)."""
+    from statsmodels.stats.proportion import proportion_confint
+
     low, high = proportion_confint(passed, total, alpha=ALPHA, method="wilson")
     return float(low), float(high)
 

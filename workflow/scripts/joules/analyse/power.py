@@ -5,6 +5,9 @@ of tests of the family, is taken: what is found there is found whatever the othe
 "Effect" is the mean over the SD of d, the log ratio of the two runs of a block, taken as normal.
 That SD is of the ratio and not of a run: two independent runs of coefficient of variation c give
 about sqrt(2) c.
+
+scipy and statsmodels are slow to import; the limits alone, which figures and claims need, do
+without them.
 """
 
 import functools
@@ -12,8 +15,6 @@ import itertools
 import math
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats.power import TTestPower
 
 from joules.analyse.conventions import ALPHA, MARGIN, Values
 from joules.analyse.estimates import number_or_none
@@ -83,6 +84,8 @@ def power(effect: float, blocks: int, family: int = 1) -> float:
     """
     if not can_differ(blocks, family):
         return 0.0
+    from scipy import stats
+
     outcomes, size = _outcomes(blocks, family), abs(effect)
     if blocks > EXACT_BLOCKS or outcomes >= MANY:
         level = min(ALPHA / max(1, family), outcomes * smallest_p(blocks))
@@ -102,6 +105,9 @@ def smallest_effect(blocks: int, family: int = 1) -> float | None:
     """Return the least effect that so many blocks find with `POWER`; None where they find none."""
     if not can_differ(blocks, family):
         return None
+    from scipy import stats
+    from statsmodels.stats.power import TTestPower
+
     outcomes = _outcomes(blocks, family)
     if blocks <= EXACT_BLOCKS and outcomes == 1:
         return float(stats.norm.ppf(POWER ** (1 / blocks)))
@@ -121,6 +127,8 @@ def blocks_needed(effect: float, family: int = 1) -> int:
         least = smallest_effect(blocks, family)
         if least is not None and least <= abs(effect):
             return blocks
+    from statsmodels.stats.power import TTestPower
+
     solve = TTestPower().solve_power
     options = {"alpha": ALPHA / max(1, family), "power": POWER, "alternative": "two-sided"}
     wanted = number_or_none(
@@ -131,6 +139,8 @@ def blocks_needed(effect: float, family: int = 1) -> int:
 
 def spread_interval(spread: float, blocks: int) -> tuple[float, float]:
     """Return the 95 % interval of an SD that so many normal values have given (chi square)."""
+    from scipy import stats
+
     scale = spread * math.sqrt(blocks - 1)
     ends = stats.chi2.ppf([1 - ALPHA / 2, ALPHA / 2], blocks - 1)
     low, high = (scale / math.sqrt(end) for end in ends)

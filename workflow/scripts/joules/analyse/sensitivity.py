@@ -39,6 +39,7 @@ PARTS = ("task", "run", "block")  # random effects
 Flags = np.ndarray[Any, np.dtype[np.bool_]]  # which blocks are kept
 # Answers that all mixed models of a study may have together; each takes seconds per 3,000.
 MOST_ANSWERS = 20_000
+DENSE_ANSWERS = 2_500  # answers; up to here whole matrices are faster than sparse ones
 
 
 def _primary(a: Values, b: Values, note: str = "") -> Row:
@@ -132,7 +133,7 @@ def _fitted(frame: pd.DataFrame) -> tuple[Any, str]:
                     groups="study",
                     vc_formula={name: f"0 + C({name})" for name in parts},
                     re_formula="0",
-                    use_sparse=True,
+                    use_sparse=len(frame) > DENSE_ANSWERS,
                 ).fit(method=optimiser)
                 # The Hessian at a point that is no maximum gives errors of something else, also
                 # where the optimiser says that it converged.
