@@ -1,7 +1,8 @@
 """Energy meters, one module each, found by name, and the reader that samples them.
 
 A meter knows hardware and joules; what a window or a run is belongs to `measure`. A module in this
-folder that has a class `Meter` of the shape of `meters.meter.Meter` is a meter.
+folder that has a class `Meter` of the shape of `meters.meter.Meter` is a meter; what meters share
+lies in folders below it.
 """
 
 import importlib
@@ -11,12 +12,13 @@ from joules.core.errors import UserError
 from joules.core.inference import Options
 from joules.meters.meter import Meter
 
-SHARED = ("meter", "reader")  # modules here that are no meter
+SHARED = ("counter", "meter", "reader", "secrets")  # modules here that are no meter
 
 
 def names() -> list[str]:
     """Return the names of the meters that have a module here."""
-    return sorted(each.name for each in pkgutil.iter_modules(__path__) if each.name not in SHARED)
+    found = [each.name for each in pkgutil.iter_modules(__path__) if not each.ispkg]
+    return sorted(set(found) - set(SHARED))
 
 
 def load(name: str) -> type[Meter]:
@@ -41,4 +43,5 @@ def check_options(name: str, options: Options | None, known: tuple[str, ...] = (
 
 def all_meters() -> list[Meter]:
     """Return every meter that needs no configuration, those without anything to read included."""
-    return [load(name)() for name in names()]
+    kinds = [load(name) for name in names()]
+    return [kind() for kind in kinds if kind.ALWAYS_READ]

@@ -50,6 +50,7 @@ class Meter:
         "it through its library NVML."
     )
     COMPONENTS = ("gpu",)
+    ALWAYS_READ = True
     ANSWERS_AT_ONCE = True
 
     def __init__(self, options: Options | None = None) -> None:

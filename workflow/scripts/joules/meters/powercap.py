@@ -164,6 +164,7 @@ class Meter:
         "shows these counters as files [@khan2018]."
     )
     COMPONENTS = ("cpu", "dram", "psys")
+    ALWAYS_READ = True
     ANSWERS_AT_ONCE = True
 
     def __init__(self, options: Options | None = None, root: Path = POWERCAP) -> None:
