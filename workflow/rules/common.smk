@@ -32,6 +32,7 @@ from joules.core.sense import check_sense
 from joules.core.study import archived_configuration
 from joules.inputs.study_plan import study_plan
 from joules.machine import surroundings
+from joules.meters.entries import polled_meters
 
 # Everything that must come before a run is more urgent than any run.
 BEFORE_RUNS = 1000000
@@ -68,6 +69,7 @@ def checked_study():
             check_names(study, catalogue, paths.runtime_names(PACKAGE))
             check_sense(study, catalogue, ROOT)
             check_told(study)
+            polled_meters(study.meters)  # their options and passwords; no device is asked yet
         return study, catalogue, runs_of(study, ROOT), study_plan(study, catalogue, ROOT)
     except UserError as error:
         raise WorkflowError(str(error))

@@ -230,6 +230,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "text is read again."
         ),
     ] = 0.05
+    gap_time: Annotated[
+        Share,
+        Meta(
+            description="With `energy: wall`, the share of the tasks window's time that may go to "
+            "the gaps between tasks, which the meter at the wall cannot tell apart. What is above "
+            "is flagged."
+        ),
+    ] = 0.05
     largest_power_w: Annotated[
         Positive,
         Meta(

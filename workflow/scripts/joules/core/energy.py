@@ -1,11 +1,13 @@
 """Joule per component, as all that is stored has it."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from joules.core.values import EnergyChoice, Stored
+
+WALL: Final = "wall"  # the name of the meter of the whole machine, in configuration and records
 
 
 class Energy(Stored, frozen=True):
@@ -21,20 +23,40 @@ class Energy(Stored, frozen=True):
         Meta(description="Memory, by the own counter reader; never a constant power."),
     ]
 
-    def headline_j(self, counted: EnergyChoice = "processor") -> float:
-        """Return CPU plus GPU energy in joule, or that of the GPU alone where only it is counted.
+    wall: Annotated[
+        float | None | UnsetType,
+        Meta(
+            description="Version 3. The whole machine, by the meter called `wall`; null where it "
+            "cannot tell, absent where there is none."
+        ),
+    ] = UNSET
 
-        DRAM has a column of its own. A machine without GPU adds nothing for it. Raises ValueError
-        where the component that makes the headline is not known: that is no headline of 0 J.
+    def headline_j(self, counted: EnergyChoice = "processor") -> float:
+        """Return what a headline adds up, in joule.
+
+        `processor`: CPU plus GPU, `gpu` and `wall`: that alone. DRAM has a column of its own. A
+        machine without GPU adds nothing for it. Raises ValueError where the component that makes
+        the headline is not known: that is no headline of 0 J.
         """
-        main_j = self.gpu if counted == "gpu" else self.cpu
+        main_j = self._main_j(counted)
         if main_j is None:
             raise ValueError(f"The energy of the {counted} is not known, so there is no headline.")
-        return main_j if counted == "gpu" else main_j + (self.gpu or 0.0)
+        return main_j + (self.gpu or 0.0) if counted == "processor" else main_j
+
+    def headline_or_none(self, counted: EnergyChoice = "processor") -> float | None:
+        """Return what a headline adds up, in joule; None where it is not known."""
+        return self.headline_j(counted) if self.has_headline(counted) else None
 
     def has_headline(self, counted: EnergyChoice = "processor") -> bool:
         """Return whether the component that makes the headline is known."""
-        return (self.gpu if counted == "gpu" else self.cpu) is not None
+        return self._main_j(counted) is not None
+
+    def wall_j(self) -> float | None:
+        """Return the energy of the whole machine; None without a meter of it."""
+        return self.wall if isinstance(self.wall, float | int) else None
+
+    def _main_j(self, counted: EnergyChoice) -> float | None:
+        return {"processor": self.cpu, "gpu": self.gpu, "wall": self.wall_j()}[counted]
 
     def less(self, other: "Energy") -> "Energy":
         """Return this energy less another; None where one of them is not known."""

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from joules.core.energy import WALL
+from joules.core.meters import MeterFacts
 from joules.core.values import EnergyChoice, Stored, Tier
 
 
@@ -77,6 +79,14 @@ class Instrument(Stored, frozen=True):
         EnergyChoice,
         Meta(description="Version 3. What the headline adds up: see the configuration."),
     ] = "processor"
+    meters: Annotated[
+        dict[str, MeterFacts] | UnsetType,
+        Meta(description="Version 3. The meters of the configuration; absent where it names none."),
+    ] = UNSET
+
+    def wall_meter(self) -> MeterFacts | None:
+        """Return the meter of the whole machine; None where there was none."""
+        return None if isinstance(self.meters, UnsetType) else self.meters.get(WALL)
 
 
 class Virtualisation(Stored, frozen=True):

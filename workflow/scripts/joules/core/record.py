@@ -6,10 +6,10 @@ Fields that records of schema 1 lack have a default; what is written today holds
 
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from joules.core.arms import ArmFacts
-from joules.core.energy import Energy
+from joules.core.energy import WALL, Energy
 from joules.core.fingerprint import Fingerprint
 from joules.core.inference import Facts, FinishReason, Scalar, Settings
 from joules.core.machine_facts import Environment, Instrument
@@ -42,6 +42,10 @@ class Window(Stored, frozen=True, kw_only=True):
             "times duration_s."
         ),
     ] = None
+    meters_j: Annotated[
+        dict[str, float | None] | UnsetType,
+        Meta(description="Version 3. By each further meter, as `name.component`, in joule."),
+    ] = UNSET
 
 
 class Task(Stored, frozen=True, kw_only=True):
@@ -108,8 +112,11 @@ class Gaps(Stored, frozen=True):
     """
 
     duration_s: Annotated[float, Meta(description="Seconds outside tasks.")]
-    energy_j: Annotated[float, Meta(description="Energy outside tasks, as the headline counts.")]
-    share: Annotated[float, Meta(description="Of the window's energy.")]
+    energy_j: Annotated[
+        float | None,
+        Meta(description="Energy outside tasks, as the headline counts; null: the wall cannot."),
+    ]
+    share: Annotated[float | None, Meta(description="Of the window's energy; null: likewise.")]
     conservation: Annotated[
         float | None, Meta(description="Version 2. Tasks and gaps over the window, less 1.")
     ] = None
@@ -152,6 +159,10 @@ class Trace(Stored, frozen=True):
     dram_power_w: Annotated[
         list[float] | None, Meta(description="Per interval; null without a counter.")
     ]
+    wall_power_w: Annotated[
+        list[float | None] | UnsetType,
+        Meta(description="Version 3. Per interval, by the meter called `wall`; absent without."),
+    ] = UNSET
 
 
 RuleValue = Scalar | list[str]
@@ -327,7 +338,7 @@ class Record(Stored, frozen=True, kw_only=True):
         float,
         Meta(
             description="Headline: CPU plus GPU energy of the tasks window less its gaps, gross. "
-            "Versions 1 and 2: gaps included."
+            "Versions 1 and 2: gaps included. By a meter at the wall: the whole tasks window."
         ),
     ]
     generated_tokens: Annotated[int, Meta(description="Sum over tasks.")]
@@ -353,7 +364,7 @@ class Record(Stored, frozen=True, kw_only=True):
 
         Versions 1 and 2 state the whole tasks window; their gaps were metered by themselves.
         """
-        return self.energy_j if self.schema >= 3 else self.energy_j - self.gaps.energy_j
+        return self.energy_j if self.schema >= 3 else self.energy_j - (self.gaps.energy_j or 0.0)
 
     def tasks_energy_j(self) -> Energy:
         """Return the energy of the tasks window less its gaps, per component.
@@ -363,7 +374,7 @@ class Record(Stored, frozen=True, kw_only=True):
         """
         tasks = Energy.total([task.energy_j for task in self.tasks])
         whole, gaps = self.window("tasks"), self.gaps.by_component_j
-        if whole is None or gaps is None:
+        if whole is None or gaps is None:  # never with a meter at the wall
             return Energy(self.headline_j() - (tasks.gpu or 0.0), tasks.gpu, tasks.dram)
         left = whole.energy_j.less(gaps)
         return Energy(left.cpu, left.gpu, tasks.dram)
@@ -371,9 +382,12 @@ class Record(Stored, frozen=True, kw_only=True):
     def tasks_duration_s(self) -> float | None:
         """Return the time in which the headline was used: that of the tasks, without the gaps.
 
-        Versions 1 and 2 leave time between tasks and gaps, whose energy is in the headline.
+        Versions 1 and 2 leave time between tasks and gaps, whose energy is in the headline. A meter
+        at the wall cannot tell the gaps apart: the whole window.
         """
         whole = self.window("tasks")
+        if self.instrument.headline == WALL:
+            return whole.duration_s if whole else None
         if self.schema >= 3:
             return sum(task.duration_s for task in self.tasks)
         return whole.duration_s - self.gaps.duration_s if whole else None

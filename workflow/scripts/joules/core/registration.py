@@ -79,6 +79,10 @@ class Headline(Stored, frozen=True, kw_only=True):
 
     energy: Annotated[EnergyChoice, Meta(description="What it adds up.")]
     metric: Annotated[str, Meta(description="A column of the table of runs.")] = METRIC
+    meters: Annotated[
+        dict[str, Options] | msgspec.UnsetType,
+        Meta(description="Those of the configuration; absent where it names none."),
+    ] = msgspec.UNSET
 
 
 class Testing(Stored, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from joules.core.conditions import AskedSettings, Limits, SettleRule, Windows
 from joules.core.errors import UserError
 from joules.core.inference import Options
 from joules.core.keys import near
+from joules.core.meters import public_or_unset
 from joules.core.study import Study, merged
 from joules.core.values import EnergyChoice, Tier
 
@@ -31,6 +32,7 @@ class RunParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     country_iso_code: str
     entry: Prompting
     options: Options
+    meters: dict[str, Options] | msgspec.UnsetType = msgspec.UNSET
 
 
 class WarmUpParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,6 +59,7 @@ def run_parameters(study: Study, catalogue: Catalogue, model: str, arm: str) -> 
         country_iso_code=study.carbon.country_iso_code,
         entry=prompting_of(catalogue, model),
         options=options_of(study, arm),
+        meters=public_or_unset(study.meters),
     )
 
 

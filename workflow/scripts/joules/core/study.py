@@ -32,9 +32,11 @@ from joules.core.conditions import (
     SettleRule,
     Windows,
 )
+from joules.core.energy import WALL
 from joules.core.errors import UserError
 from joules.core.inference import Options
 from joules.core.keys import EXPLAINED, Schema, converted, schema_of
+from joules.core.meters import ENTRIES, check_entries, public
 from joules.core.values import EnergyChoice, RunKind, Tier
 
 StudyName = Annotated[
@@ -48,6 +50,9 @@ CampaignName = Annotated[
     str, Meta(pattern=f"^(?:{NAME})?{END}", title=f"nothing, or a name of {FORM}")
 ]
 ModelName = Annotated[str, Meta(pattern=f"^{NAME}{END}", title=f"a name of {FORM}")]
+MeterName = Annotated[
+    str, Meta(pattern=f"^[a-z0-9_]+{END}", title="a name of small letters, digits and `_`")
+]
 UNIQUE = {"uniqueItems": True}
 
 
@@ -196,10 +201,22 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         EnergyChoice,
         Meta(
             description="What the headline adds up. `processor`: the processor, and the GPU where "
-            "one computes. `gpu`: the GPU alone, for a machine whose processor is not counted; "
-            "everything that is said then says so."
+            "one computes. `gpu`: the GPU alone, for a machine whose processor is not counted. "
+            "`wall`: the whole machine, by the meter called `wall`. Everything that is said then "
+            "says so."
         ),
     ] = "processor"
+    meters: Annotated[
+        dict[MeterName, Options],
+        Meta(
+            description="Meters beside those that are read wherever they are there, as `{wall: "
+            "{module: shelly, host: 192.0.2.7}}`: a name, the `module` in "
+            "`workflow/scripts/joules/meters/`, `every_s` (seconds between readings, 1 where it is "
+            "left out) and the module's own options. The name `wall` is for a meter of the whole "
+            "machine. Passwords are never here: see `docs/meters.md`.",
+            extra_json_schema=ENTRIES,
+        ),
+    ] = {}
     windows: Annotated[Windows, Meta(description="Lengths in seconds.")] = Windows()
     settle: Annotated[
         SettleRule, Meta(description="Prompts of our own before the measured ones.")
@@ -269,6 +286,13 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise ValueError(
                 f"`energy` is gpu and `settings.gpu_layers` is {self.settings.gpu_layers}: no GPU "
                 "would compute. Let one compute, or take `energy: processor`."
+            )
+        check_entries(self.meters)
+        if self.energy == WALL and WALL not in self.meters:
+            raise ValueError(
+                "`energy` is wall and `meters` has no `wall`: nothing would be measured. Name the "
+                "meter, as `meters: {wall: {module: shelly, host: 192.0.2.7}}`, or take `energy: "
+                "processor`."
             )
         for runtime, options in self.runtime_options.items():
             if not isinstance(options.get("version"), str):
@@ -366,9 +390,11 @@ def study_from(
 def archived_configuration(study: Study) -> Options:
     """Return the configuration as an archive keeps it, to be read again by `study_from`.
 
-    The campaign is the archive's name, so that it is not repeated inside.
+    The campaign is the archive's name, so that it is not repeated inside. Where meters are and who
+    may read them is left out.
     """
-    return {**msgspec.to_builtins(study), "measurements": {"source": "measure", "campaign": ""}}
+    own = {"source": "measure", "campaign": ""}
+    return {**msgspec.to_builtins(study), "measurements": own, "meters": public(study.meters)}
 
 
 def configuration_schema() -> Schema:

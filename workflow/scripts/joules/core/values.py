@@ -12,7 +12,7 @@ RunKind = Literal["task", "fixed", "control", "quality"]
 Tier = Literal["estimated", "sampled", "measured"]  # from the weakest to the strongest
 
 
-EnergyChoice = Literal["processor", "gpu"]
+EnergyChoice = Literal["processor", "gpu", "wall"]
 
 
 class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -23,5 +23,6 @@ class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 # Codes of rules that are stated of a run, but are no ground to repeat it or to distrust it. A
-# counter of unknown range is wrong only when it starts again, and then it counts as reset.
-STATED_ONLY = ("not_settled", "counter_range_unknown")
+# counter of unknown range is wrong only when it starts again, and then it counts as reset. A meter
+# beside the headline loses its own number and no other.
+STATED_ONLY = ("not_settled", "counter_range_unknown", "meter_beside")

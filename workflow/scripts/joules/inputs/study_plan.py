@@ -9,6 +9,7 @@ from joules.core.arms import Arm
 from joules.core.catalogue import Catalogue, prompting_of
 from joules.core.files import sha256_of
 from joules.core.inference import Options
+from joules.core.meters import public_or_unset
 from joules.core.places import PACKAGE, REPOSITORY
 from joules.core.registration import (
     Compared,
@@ -80,7 +81,7 @@ def study_plan(study: Study, catalogue: Catalogue, root: Path = REPOSITORY) -> P
             settle_sha256=sha256_of(root / SETTLE_PROMPTS),
             models=asked,
         ),
-        headline=Headline(energy=study.energy),
+        headline=Headline(energy=study.energy, meters=public_or_unset(study.meters)),
         settings=HeldSettings(
             asked=study.settings,
             require=sorted(study.require),

@@ -34,6 +34,7 @@ from joules.measure.preparation import (
 from joules.measure.protocol import MeasuredRun, Report
 from joules.measure.sitting import end_with_workflow, first_temperature_c, session_id
 from joules.meters import all_meters
+from joules.meters.entries import polled_meters
 from joules.meters.reader import OwnReader
 from joules.runtimes import Runtime
 
@@ -209,10 +210,14 @@ def attempted(assigned: Assignment, attempt: int, head: str, report: Report) -> 
     instrument.keep_messages(assigned.log_file.with_suffix("") / "codecarbon.log")
     with (
         tempfile.TemporaryDirectory() as scratch,
-        OwnReader(all_meters(), largest_power_w=parameters.limits.largest_power_w) as meter,
+        OwnReader(
+            all_meters(),
+            largest_power_w=parameters.limits.largest_power_w,
+            named=polled_meters(assigned.study.meters, parameters.limits.largest_power_w),
+        ) as meter,
     ):
         meters = instrument.Instrument(
-            parameters.country_iso_code, Path(scratch), meter, parameters.energy
+            parameters.country_iso_code, Path(scratch), meter, parameters.energy, parameters.limits
         )
         tiers.require_tier(meters.tier, meters.tier_reason, parameters.require_tier)
         measured = protocol.run_once(

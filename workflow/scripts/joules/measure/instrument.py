@@ -18,8 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec import UNSET, UnsetType
+
 from joules.core import machine_facts
-from joules.core.energy import Energy
+from joules.core.conditions import Limits
+from joules.core.energy import WALL, Energy
 from joules.core.errors import UserError
 from joules.core.machine_facts import CodeCarbonFacts
 from joules.core.record import WindowName
@@ -27,6 +30,7 @@ from joules.core.units import joule_from_kwh
 from joules.core.values import EnergyChoice
 from joules.machine import surroundings
 from joules.measure.fingerprint import instrument_sha256
+from joules.measure.named_meters import NamedMeters
 from joules.measure.power_trace import Reading
 from joules.measure.tiers import (
     COUNTED,
@@ -172,6 +176,7 @@ class MeasuredWindow:
     energy_own_j: Energy = Energy(None, None, None)
     readings: list[Reading] = dataclasses.field(default_factory=list)
     late_s: float = 0.0
+    meters_j: dict[str, float | None] | UnsetType = UNSET
 
     @property
     def end_s(self) -> float:
@@ -205,10 +210,12 @@ class Instrument:
         folder: Path,
         meter: OwnReader,
         energy: EnergyChoice = "processor",
+        limits: Limits | None = None,
     ) -> None:
         self._country = country_iso_code
         self._folder = folder
         self.meter, self.energy = meter, energy
+        self.named = NamedMeters(meter.named, energy, limits or Limits())
         self.tasks_late_s = 0.0
         # The first start in a process probes the hardware for seconds; it is thrown away here.
         first = self._tracker("first")
@@ -217,11 +224,20 @@ class Instrument:
         self._assessed = assess(first, meter, SAMPLING_INTERVAL_S)
         self.components: Components = self._assessed.components
         require_headline(energy, self.components)
-        self.tier, self.tier_reason = tier_of(self._assessed, energy)
+        self.tier, self.tier_reason = (
+            tier_of(self._assessed, energy) if energy != WALL else self.named.tier()
+        )
 
     def _tracker(self, name: str) -> Any:
         counted, cards = processor_is_counted(self.meter), len(cards_of(self.meter))
         return make_tracker(name, self._country, self._folder, counted, cards)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the energy that tasks and gaps are told apart by comes from counters."""
+        if self.energy != WALL:
+            return self.tier != "estimated"
+        return self.components["cpu"].tier in ("measured", "sampled")
 
     def headline_j(self, energy_j: Energy) -> float:
         """Return what the study's headline adds up of an energy."""
@@ -232,7 +248,8 @@ class Instrument:
 
         None where one of its components has no counter, or the clock does not allow it.
         """
-        parts = [each for each in HEADLINES[self.energy] if self.components[each].tier is not None]
+        counted = HEADLINES[self.energy]
+        parts = [each for each in counted if each in self.components and self.components[each].tier]
         return self.meter.between_j(start_s, end_s, parts)
 
     def seen_of_counters(self, tasks: "MeasuredWindow") -> SeenOfCounters:
@@ -260,7 +277,7 @@ class Instrument:
         return machine_facts.Instrument(
             tier=self.tier,
             tier_reason=self.tier_reason,
-            components=self.components,
+            components=self.components | self.named.component(),
             codecarbon=CodeCarbonFacts(
                 version=importlib.metadata.version("codecarbon"),
                 measure_power_secs=SAMPLING_INTERVAL_S,
@@ -270,6 +287,7 @@ class Instrument:
             ),
             modules_sha256=instrument_sha256(),
             headline=self.energy,
+            meters=self.named.facts(),
         )
 
     def _keep_readings(self, tracker: Any, window: MeasuredWindow) -> None:

@@ -1,7 +1,9 @@
 """Power over the time of one run, from the readings that the trackers take once a second."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
+
+from msgspec import UNSET
 
 from joules.core.record import Trace
 
@@ -39,19 +41,29 @@ def thinned(readings: Sequence[Reading], start_s: float) -> list[Reading]:
     return kept or list(readings[-1:])
 
 
-def trace(windows: Iterable[HasReadings], with_gpu: bool, interval_s: float) -> Trace:
+def trace(
+    windows: Iterable[HasReadings],
+    with_gpu: bool,
+    interval_s: float,
+    wall_w: Callable[[Sequence[float], float], list[float | None] | None] = lambda *_: None,
+) -> Trace:
     """Return mean power between readings, by component; times from the start of the first window.
 
     `time_s[i]` is the end of an interval that begins at `time_s[i - 1]`, or at the start of its
-    window. A component that is not there is None.
+    window. A component that is not there is None. `wall_w` gives the power of the whole machine in
+    intervals of one window, by their ends and its start.
     """
     times: list[float] = []
+    wall: list[float | None] = []
     power: dict[str, list[float]] = {"cpu": [], "gpu": [], "dram": []}
     began_s: float | None = None
     for window in windows:
         began_s = window.start_monotonic_s if began_s is None else began_s
         before = Reading(window.start_monotonic_s, 0.0, 0.0, 0.0)
-        for reading in thinned(window.readings, window.start_monotonic_s):
+        kept = thinned(window.readings, window.start_monotonic_s)
+        ends_s = [each.moment_s for each in kept if each.moment_s > window.start_monotonic_s]
+        wall += wall_w(ends_s, window.start_monotonic_s) or []
+        for reading in kept:
             passed_s = reading.moment_s - before.moment_s
             if passed_s <= 0:
                 continue
@@ -68,4 +80,5 @@ def trace(windows: Iterable[HasReadings], with_gpu: bool, interval_s: float) -> 
         cpu_power_w=power["cpu"],
         gpu_power_w=power["gpu"] if with_gpu else None,
         dram_power_w=power["dram"] if len(power["dram"]) == len(times) else None,
+        wall_power_w=wall if wall and len(wall) == len(times) else UNSET,
     )

@@ -299,6 +299,7 @@ def run_once(
     foreign = machine_state.foreign_use(
         use_before, use_after, own, window.duration_s, machine_state.logical_cores()
     )
+    instrument.named.fill(windows)
     gaps = gaps_of(gap_laps, tasks, window, parameters.energy)
     seen = validity.SeenOfMachine(
         quiet.busy_share, foreign.share, foreign.steal_share, clock_jump_s
@@ -307,7 +308,8 @@ def run_once(
     again = None if ids is None else [len(each) for each in ids]
     checks = [
         *validity.machine_checks(before, after, seen, limits),
-        *validity.counter_checks(metered, instrument.tier != "estimated", limits),
+        *validity.counter_checks(metered, instrument.is_counted, limits),
+        *instrument.named.checks(window, gaps.duration_s / window.duration_s),
         *validity.answer_checks(
             completions,
             again,
@@ -329,13 +331,16 @@ def run_once(
         ),
         windows=[window_entry(each, idle) for each in windows],
         trace=power_trace.trace(
-            windows, instrument.components["gpu"].source != "none", SAMPLING_INTERVAL_S
+            windows,
+            instrument.components["gpu"].source != "none",
+            SAMPLING_INTERVAL_S,
+            instrument.named.powers_w,
         ),
         tasks=tasks,
         gaps=gaps,
         settle=settled,
         cross_check=dict(metered.cross_check),
-        energy_j=window.energy_j.headline_j(parameters.energy) - gaps.energy_j,
+        energy_j=window.energy_j.headline_j(parameters.energy) - (gaps.energy_j or 0.0),
         page_cache_warmed=warmed,
         validity=validity.judged(checks, limits.flag_only),
     )

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import UNSET
 
-from joules.core.energy import Energy
+from joules.core.energy import WALL, Energy
 from joules.core.errors import UserError
 from joules.core.inference import Completion, Prompt
 from joules.core.record import Gaps, Task, Window
@@ -81,7 +82,9 @@ def net_of(window: MeasuredWindow, idle: MeasuredWindow) -> Energy:
         return None if gross is None or calm is None else gross - calm * share
 
     gross, calm = window.energy_j, idle.energy_j
-    return Energy(net(gross.cpu, calm.cpu), net(gross.gpu, calm.gpu), net(gross.dram, calm.dram))
+    parts = (net(gross.cpu, calm.cpu), net(gross.gpu, calm.gpu), net(gross.dram, calm.dram))
+    wall = gross.wall if gross.wall is UNSET else net(gross.wall_j(), calm.wall_j())
+    return Energy(*parts, wall)
 
 
 def window_entry(window: MeasuredWindow, idle: MeasuredWindow) -> Window:
@@ -94,6 +97,7 @@ def window_entry(window: MeasuredWindow, idle: MeasuredWindow) -> Window:
         energy_j=window.energy_j,
         energy_own_j=window.energy_own_j,
         net_energy_j=net_of(window, idle),
+        meters_j=window.meters_j,
     )
 
 
@@ -114,15 +118,19 @@ def gaps_of(
     """Return the record's `gaps`: what lies in the tasks window and in none of its tasks.
 
     `conservation` holds their sum with the tasks, read by a tracker of their own, against the
-    window's.
+    window's. A meter at the wall sees no gaps: then it is that of the processor, where it is known.
     """
     parts_j = Energy.total([each.energy_j for each in gaps])
-    gaps_j, whole_j = parts_j.headline_j(counted), window.energy_j.headline_j(counted)
-    tasks_j = sum(task.energy_j.headline_j(counted) for task in tasks)
+    duration_s, by_wall = sum(each.duration_s for each in gaps), counted == WALL
+    told: EnergyChoice = "processor" if by_wall else counted
+    if by_wall and not window.energy_j.has_headline(told):
+        return Gaps(duration_s, None, None, None, parts_j)
+    gaps_j, whole_j = parts_j.headline_j(told), window.energy_j.headline_j(told)
+    tasks_j = sum(task.energy_j.headline_j(told) for task in tasks)
     return Gaps(
-        duration_s=sum(each.duration_s for each in gaps),
-        energy_j=gaps_j,
-        share=gaps_j / whole_j if whole_j else 0.0,
+        duration_s=duration_s,
+        energy_j=None if by_wall else gaps_j,
+        share=None if by_wall else gaps_j / whole_j if whole_j else 0.0,
         conservation=(tasks_j + gaps_j) / whole_j - 1 if whole_j else None,
         by_component_j=parts_j,
     )

@@ -25,6 +25,7 @@ COUNTED = (*COUNTER_MODES, "nvml_energy_counter")
 HEADLINES: Final[dict[EnergyChoice, tuple[str, ...]]] = {
     "processor": ("cpu", "gpu"),
     "gpu": ("gpu",),
+    "wall": (),  # by a meter of the configuration: joules.measure.named_meters
 }
 NOTHING = ("none", "off")
 NAMES: Final = {"cpu": "CPU", "gpu": "GPU"}

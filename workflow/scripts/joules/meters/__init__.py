@@ -12,7 +12,14 @@ from joules.core.errors import UserError
 from joules.core.inference import Options
 from joules.meters.meter import Meter
 
-SHARED = ("counter", "meter", "reader", "secrets")  # modules here that are no meter
+SHARED = (
+    "counter",
+    "entries",
+    "meter",
+    "polled",
+    "reader",
+    "secrets",
+)  # modules here that are no meter
 
 
 def names() -> list[str]:

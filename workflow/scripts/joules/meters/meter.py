@@ -126,8 +126,8 @@ class Meter(Protocol):
     def read(self) -> Sequence[Reading | None]:
         """Return one reading per channel; None for one that cannot be read now.
 
-        Raises MeterFault where the device as a whole cannot be read. Ends within some seconds by a
-        timeout of its own; nobody waits for it.
+        Raises MeterFault where the device as a whole cannot be read; asked again, it tries anew.
+        Ends within some seconds by a timeout of its own; nobody waits for it.
         """
 
     def __enter__(self) -> "Meter":

@@ -1,6 +1,9 @@
-"""Own reader of the energy meters: a second opinion beside CodeCarbon, and the DRAM counter."""
+"""Own reader of all energy meters.
 
-import bisect
+Of the counters of processor, memory and GPU: a second opinion beside CodeCarbon. Of the meters that
+the configuration names: the only one.
+"""
+
 import contextlib
 import dataclasses
 import itertools
@@ -8,104 +11,14 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from joules.core.known import Known, Unknown, known
+from joules.core.known import Known, known
+from joules.meters.counter import Counter
 from joules.meters.meter import Channel, Meter, Reading
+from joules.meters.polled import Polled
 
-SHORTEST_STEP_S = 0.01  # counters advance in steps of milliseconds; less says nothing of power
-SHORTEST_SAMPLED_S = 2.0  # one sample a second: the mean over less says little
+STOP_S: Final = 5.0  # that the end of a run waits for a counter that hangs
 COMPONENTS: Final = ("cpu", "gpu", "dram", "psys")
 PROCESSOR: Final = ("cpu", "gpu")
-
-
-class _Counter:
-    """One channel over the time of a run: joules since its first reading, without wraps.
-
-    `moments_s`, `totals_j` and `powers_w` are those of each good reading. Guarded by the lock of
-    its meter's thread.
-    """
-
-    def __init__(self, channel: Channel, largest_power_w: float) -> None:
-        self.channel, self._largest_power_w = channel, largest_power_w
-        self.unreadable = self.resets = self.leaps = 0
-        self._shown_j: float | None = None
-        self.total_j = 0.0
-        self.moments_s: list[float] = []
-        self.totals_j: list[float] = []
-        self.shown_j: list[float] = []
-        self.powers_w: list[float | None] = []
-
-    def take(self, reading: Reading | None) -> None:
-        """Add a reading; None: it could not be read, and is caught up with at the next one."""
-        if reading is None or reading.energy_j is None:
-            self.unreadable += 1
-            return
-        now_j, last_j = reading.energy_j, self._shown_j
-        if last_j is not None:
-            passed_s = max(reading.moment_s - self.moments_s[-1], SHORTEST_STEP_S)
-            self.total_j += self._step_j(last_j, now_j, self._largest_power_w * passed_s)
-        self._shown_j = now_j
-        self.moments_s.append(reading.moment_s)
-        self.totals_j.append(self.total_j)
-        self.shown_j.append(now_j)
-        self.powers_w.append(reading.power_w)
-
-    def _step_j(self, last_j: float, now_j: float, most_j: float) -> float:
-        """Return the joules of one step; 0 and a count where it is not possible."""
-        if now_j >= last_j:
-            if now_j - last_j <= most_j:
-                return now_j - last_j
-            self.leaps += 1
-            return 0.0
-        step_j = None
-        if self.channel.range_j is not None:
-            step_j = now_j - last_j + self.channel.range_j
-        if step_j is None or not 0 <= step_j <= most_j:
-            self.resets += 1
-            return 0.0
-        return step_j
-
-    def at_j(self, moment_s: float) -> float:
-        """Return the joules at a moment of the past, interpolated between readings."""
-        after = bisect.bisect_left(self.moments_s, moment_s)
-        if after == 0 or after == len(self.moments_s):
-            return self.totals_j[min(after, len(self.moments_s) - 1)]
-        before_s, after_s = self.moments_s[after - 1], self.moments_s[after]
-        low, high = self.totals_j[after - 1], self.totals_j[after]
-        share = (moment_s - before_s) / (after_s - before_s) if after_s > before_s else 0.0
-        return low + (high - low) * share
-
-    def inside(self, start_s: float, end_s: float) -> slice:
-        """Return where the readings between two moments are."""
-        return slice(
-            bisect.bisect_left(self.moments_s, start_s), bisect.bisect_right(self.moments_s, end_s)
-        )
-
-    def longest_still_s(self, start_s: float, end_s: float) -> float:
-        """Return the longest time between two moments in which it showed one number.
-
-        The readings just before and after count as well: they bracket the window.
-        """
-        inner = self.inside(start_s, end_s)
-        where = slice(max(0, inner.start - 1), inner.stop + 1)
-        longest_s = 0.0
-        pairs = zip(self.shown_j[where], self.moments_s[where], strict=True)
-        for _, same in itertools.groupby(pairs, key=lambda pair: pair[0]):
-            moments = [min(max(moment_s, start_s), end_s) for _, moment_s in same]
-            longest_s = max(longest_s, moments[-1] - moments[0])
-        return longest_s
-
-    def sampled_w(self, start_s: float, end_s: float) -> Known[float]:
-        """Return the mean over time of the power that was sampled between two moments."""
-        where = self.inside(start_s, end_s)
-        pairs = zip(self.moments_s[where], self.powers_w[where], strict=True)
-        samples = [(moment_s, power_w) for moment_s, power_w in pairs if power_w is not None]
-        if not samples or samples[-1][0] - samples[0][0] < SHORTEST_SAMPLED_S:
-            return Unknown(f"power was sampled for less than {SHORTEST_SAMPLED_S:g} s")
-        joules = sum(
-            (before_w + after_w) / 2 * (after_s - before_s)
-            for (before_s, before_w), (after_s, after_w) in itertools.pairwise(samples)
-        )
-        return joules / (samples[-1][0] - samples[0][0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +36,7 @@ class _Thread:
 
     def __init__(self, meter: Meter, interval_s: float, largest_power_w: float) -> None:
         self.meter, self._interval_s = meter, interval_s
-        self.counters = [_Counter(channel, largest_power_w) for channel in meter.channels]
+        self.counters = [Counter(channel, largest_power_w) for channel in meter.channels]
         self.lock = threading.Lock()
         self._stop = threading.Event()
         name = f"meter-{meter.LABEL}"
@@ -135,7 +48,7 @@ class _Thread:
     def stop(self) -> None:
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_S)
 
     def _watch(self) -> None:
         while not self._stop.wait(self._interval_s):
@@ -160,6 +73,9 @@ class OwnReader:
     `largest_power_w` is not counted as energy: backwards the counter was reset (suspend, driver
     reload) and is counted in `resets`, forwards it leapt and is counted in `leaps`. A step
     backwards that power allows is a wrap; of a counter whose range is not known it is a reset.
+
+    `named` are the meters of the configuration. Each is asked by itself, and none is part of what
+    this class adds up.
     """
 
     def __init__(
@@ -167,8 +83,9 @@ class OwnReader:
         meters: Sequence[Meter] = (),
         interval_s: float = 1.0,
         largest_power_w: float = 5000.0,
+        named: Sequence[Polled] = (),
     ) -> None:
-        self.meters, self.interval_s = list(meters), interval_s
+        self.meters, self.interval_s, self.named = list(meters), interval_s, list(named)
         self._threads = [
             _Thread(meter, interval_s, largest_power_w) for meter in meters if meter.channels
         ]
@@ -176,11 +93,15 @@ class OwnReader:
             thread.advance()
 
     def __enter__(self) -> "OwnReader":
+        for meter in self.named:
+            meter.start()
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        for meter in self.named:
+            meter.stop()
         for thread in self._threads:
             thread.stop()
 
@@ -189,7 +110,7 @@ class OwnReader:
         return next((each for each in self.meters if label == each.LABEL), None)
 
     @property
-    def _counters(self) -> list[_Counter]:
+    def _counters(self) -> list[Counter]:
         return [counter for thread in self._threads for counter in thread.counters]
 
     @property
@@ -212,7 +133,7 @@ class OwnReader:
         """How often a counter stepped forward by more than any power allows."""
         return sum(counter.leaps for counter in self._counters)
 
-    def _of(self, component: str) -> list[_Counter]:
+    def _of(self, component: str) -> list[Counter]:
         return [each for each in self._counters if each.channel.component == component]
 
     def total_j(self) -> dict[str, float | None]:
@@ -283,11 +204,11 @@ class OwnReader:
         ]
 
 
-def _named(counter: _Counter) -> str:
+def _named(counter: Counter) -> str:
     return f"{counter.channel.component} {counter.channel.name}"
 
 
-def _power_of(counter: _Counter, start_s: float, end_s: float) -> Power:
+def _power_of(counter: Counter, start_s: float, end_s: float) -> Power:
     limit_w = counter.channel.power_limit_w
     return Power(
         counter.channel.name,
