@@ -4,7 +4,8 @@
 #   CONFIG    a study's file, which stands on the defaults alone, for example config/study.yaml;
 #             without it the demonstration's, config/config.yaml
 #   BLOCKS    for `make forecast`, another number of blocks than the study's
-#   NAME      a runtime, for `make runtime`
+#   NAME      a runtime, for `make runtime`; an energy meter, for `make meter`
+#   OPTIONS   for `make meter`, the meter's options in YAML, as '{host: 192.0.2.7}'
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
 #   ARCHIVE   a file results/<study>/archive/<campaign>.zip, for `make import`
 #   RUNS      a table of runs as CSV, for `make analyse`; OUT: a folder for what comes of it
@@ -31,7 +32,7 @@ tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
 .PHONY: help all runtime doctor forecast register quick test schemas review import grade regrade
-.PHONY: analyse compare
+.PHONY: analyse compare meter
 .PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill bench-compare trial-counters
 
 help:
@@ -41,6 +42,7 @@ help:
 	@echo "make forecast                hours, downloads, energy, what can be found (also with CONFIG=FILE, BLOCKS=N)"
 	@echo "make register CONFIG=FILE    write down what will be compared and how, before anything is measured"
 	@echo "make runtime NAME=x          install one more runtime into .venvs/; without NAME, their names"
+	@echo "make meter NAME=x OPTIONS=Y  read one energy meter once a second; without NAME, their names"
 	@echo "make quick                   linters, types and the tests of single parts, in under a minute"
 	@echo "make test                    every test and check"
 	@echo "make schemas                 write workflow/schemas/ anew from the types"
@@ -70,6 +72,11 @@ register:
 
 runtime:
 	@$(install) runtime "$(call given,NAME)"
+
+meter:
+	@$(install) main
+	@! test -f "requirements/meter-$(call given,NAME).txt" || $(install) meter "$(call given,NAME)"
+	@$(main_tool) joules.commands.meter "$(call given,NAME)" --options "$(call given,OPTIONS)"
 
 # Linters, types and unit tests: no compiler, runtime, model, server or browser, and no measurement.
 quick:

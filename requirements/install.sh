@@ -9,6 +9,7 @@
 #                                   .venv where the tests' tools are in it, else .venv-quick
 #   requirements/install.sh review  .venv-review: the analysis alone; needs no compiler
 #   requirements/install.sh runtime NAME   .venvs/NAME: one runtime's packages alone
+#   requirements/install.sh meter NAME     .venvs/meter-NAME: one energy meter's packages alone
 #
 # PYTHON picks the interpreter. CMAKE_ARGS (for a GPU, say) reaches the builds of llama.cpp by packages,
 # llama_cpp-stock and llama_server; the llama.cpp that the runtimes share is for the CPU alone.
@@ -362,6 +363,18 @@ install_runtime() ( # $1: runtime; what it exports for a build stays its own
   mv "$environment/stamp.part" "$environment/stamp"
 )
 
+install_meter() { # $1: meter
+  local name=${1:-} key
+  local pins=requirements/meter-$name.txt environment=.venvs/meter-$name
+  [ -n "$name" ] && [ -f "$pins" ] ||
+    die "No meter '$name' has an environment of its own; expected NAME, one of:" "$(cd requirements && echo meter-*.txt | sed 's/meter-//g; s/\.txt//g')"
+  if key=$(key_of "$environment" "$pins") && stamped "$environment/stamp" "meter-$name" "$key"; then return; fi
+  prerequisites none
+  fresh "$environment" "$(find_python)" "$pins"
+  printf 'meter-%s %s\n' "$name" "$(key_of "$environment" "$pins")" >"$environment/stamp.part"
+  mv "$environment/stamp.part" "$environment/stamp"
+}
+
 case $(umask) in
   *[1-7]??) die "The umask is $(umask), so files made here could not be read back." "Run: umask 022" ;;
 esac
@@ -387,7 +400,12 @@ if command -v flock >/dev/null; then # two installations in one folder take turn
   flock 9
 fi
 case ${1:-} in
-  main | test | quick | review) "install_$1" ;;
+  main | quick | review) "install_$1" ;;
+  test)
+    install_test
+    install_meter kasa
+    ;;
   runtime) install_runtime "${2:-}" ;;
-  *) die "Unknown environment '${1:-}'; expected main, test, quick, review or runtime NAME." ;;
+  meter) install_meter "${2:-}" ;;
+  *) die "Unknown environment '${1:-}'; expected main, test, quick, review, runtime NAME or meter NAME." ;;
 esac

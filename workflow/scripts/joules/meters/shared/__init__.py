@@ -1,0 +1,1 @@
+"""What meters share: options, HTTP, digest authentication, files of /sys, child processes."""
