@@ -1,10 +1,13 @@
 """What every meter in the folder must do, found as the product finds it."""
 
+import contextlib
 import dataclasses
 import json
 import threading
+import time
 
 import pytest
+from meters.stands import PASSWORD, STANDS
 
 from joules import meters
 from joules.core.errors import UserError
@@ -20,12 +23,28 @@ def test_meters_are_found_by_listing_the_folder():
     assert [type(each) for each in meters.all_meters()] == always
 
 
+@contextlib.contextmanager
+def made(name, folder, monkeypatch):
+    """Yield the meter, not opened yet, on what stands for its device here, and its options."""
+    if meters.load(name).ALWAYS_READ:
+        yield meters.load(name)(), {}
+        return
+    with STANDS[name](folder, monkeypatch) as (options, arguments):
+        yield meters.load(name)(options, **arguments), options
+
+
+def test_every_meter_of_a_configuration_has_something_to_read_in_a_test():
+    named = {name for name in meters.names() if not meters.load(name).ALWAYS_READ}
+    assert set(STANDS) == named
+
+
 @pytest.mark.parametrize("name", meters.names())
-def test_a_meter_describes_itself_and_what_it_reads(name):
+def test_a_meter_describes_itself_and_what_it_reads(name, tmp_path, monkeypatch):
     kind = meters.load(name)
     assert kind.LABEL and kind.DESCRIPTION.endswith(".")
     assert set(kind.COMPONENTS) <= KNOWN_COMPONENTS and kind.COMPONENTS
-    with kind() as one:
+    with made(name, tmp_path, monkeypatch) as (one, _), one:
+        assert one.channels or kind.ALWAYS_READ
         assert all(isinstance(each, meter.Channel) for each in one.channels)
         assert {each.component for each in one.channels} <= set(kind.COMPONENTS)
         sources = [each.source for each in one.channels]
@@ -33,8 +52,52 @@ def test_a_meter_describes_itself_and_what_it_reads(name):
         json.dumps(one.facts())
         readings = one.read()
         assert len(readings) == len(one.channels)
-        for reading in readings:
-            assert reading is None or reading.energy_j is not None or reading.power_w is not None
+        for channel, reading in zip(one.channels, readings, strict=True):
+            assert kind.ALWAYS_READ or reading is not None
+            if reading is not None:
+                assert reading.energy_j is not None or reading.power_w is not None
+                assert not channel.counts or reading.energy_j is not None
+                assert reading.moment_s <= time.monotonic()
+                assert reading.age_s is None or reading.age_s >= 0
+
+
+@pytest.mark.parametrize("name", sorted(STANDS))
+def test_a_named_meter_makes_no_contact_before_it_is_opened_and_can_be_opened_anew(
+    name, tmp_path, monkeypatch
+):
+    with made(name, tmp_path, monkeypatch) as (one, _):
+        with one:
+            first = one.read()
+        with one:
+            again = one.read()
+    assert len(first) == len(again) == len(one.channels)
+    threads = [each.name for each in threading.enumerate() if "_pass_on" in each.name]
+    assert not threads, "what it started has ended"
+
+
+@pytest.mark.parametrize("name", sorted(STANDS))
+def test_what_a_meter_publishes_names_no_address_no_owner_and_no_password(
+    name, tmp_path, monkeypatch
+):
+    with made(name, tmp_path, monkeypatch) as (one, options), one:
+        one.read()
+        told = json.dumps([one.facts(), [dataclasses.asdict(each) for each in one.channels]])
+    private = [PASSWORD, "127.0.0.1", str(options.get("host", "127.0.0.1")), "AABBCC", "8901"]
+    assert not [each for each in (*private, str(tmp_path)) if each in told]
+    assert "model" in told and "emulated" in told
+
+
+@pytest.mark.parametrize("name", sorted(STANDS))
+def test_an_emulated_device_is_said_to_be_one(name, tmp_path, monkeypatch):
+    with made(name, tmp_path, monkeypatch) as (one, _), one:
+        assert one.facts()["emulated"] is (name in ("kasa", "shelly", "tasmota"))
+
+
+@pytest.mark.parametrize("name", sorted(STANDS))
+def test_no_meter_takes_a_password_from_the_configuration(name):
+    with pytest.raises(UserError) as refused:
+        meters.load(name)({"host": "192.0.2.7", "password": PASSWORD})
+    assert "password" in str(refused.value) and PASSWORD not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", meters.names())

@@ -5,6 +5,7 @@ answers that real ones gave; none of it is taken from our code. It says in its m
 emulated.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -26,7 +27,8 @@ ANOTHER_DEVICES = {
     "bridgeid": "001788FFFE000000",
     "modelid": "BSB002",
 }
-FAULTS = ("silent", "cut", "another", "stale", "no energy", "error")
+FAULTS = ("silent", "trickle", "cut", "another", "stale", "no energy", "error")
+TRICKLE_S = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,8 +166,19 @@ class HttpPlug(Metered):
         handler.send_response(reply.status)
         for name, value in (("Content-Type", "application/json"), *reply.headers):
             handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(sent)))
+        length = 10_000 if fault == "trickle" else len(sent)
+        handler.send_header("Content-Length", str(length))
         handler.send_header("Connection", "close")
         handler.end_headers()
-        handler.wfile.write(sent[: len(sent) // 2] if fault == "cut" else sent)
         handler.close_connection = True
+        if fault == "trickle":
+            self._trickle(handler)
+            return
+        handler.wfile.write(sent[: len(sent) // 2] if fault == "cut" else sent)
+
+    def _trickle(self, handler: BaseHTTPRequestHandler) -> None:
+        """Send blanks, which are no end of an answer, until it is taken from the wall."""
+        with contextlib.suppress(OSError):
+            while not self.released.wait(TRICKLE_S):
+                handler.wfile.write(b" ")
+                handler.wfile.flush()

@@ -46,13 +46,14 @@ class Meter:
         self.channels: Sequence[Channel] = ()
 
     def __enter__(self) -> "Meter":
-        answer = self._child.ask()
+        answer = self._child.first()
         self._names = {
             part: there
             for part, names in PARTS.items()
             if (there := [name for name in names if answer[name] is not None])
         }
         if not self._names:
+            self._child.close()
             raise Unreachable(
                 "zeus-apple-silicon knows no counter of this chip; expected Apple silicon. "
                 "Measure at the wall."

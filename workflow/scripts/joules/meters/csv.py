@@ -61,6 +61,7 @@ class Meter:
     def _begin(self) -> None:
         self._position, self._file_id = 0, -1
         self._last: tuple[float, float] | None = None  # time by the logger's clock, its value
+        self._dated: tuple[float, float] = (math.nan, math.nan)  # the same time, and ours
         self._total_j = 0.0
         self._intervals_s: list[float] = []
 
@@ -106,7 +107,9 @@ class Meter:
                 f"{self._file} has a line that is {-age_s:.1f} s in the future; expected the clock "
                 "of this machine. State by how much the logger's clock is ahead: clock_offset_s."
             )
-        moment_s = self._monotonic() - age_s
+        if self._dated[0] != logged_s:  # a line that is read again keeps its moment
+            self._dated = (logged_s, self._monotonic() - max(age_s, 0.0))
+        moment_s, age_s = self._dated[1], max(age_s, 0.0)
         if self._counts:
             return [Reading(moment_s, value, age_s=age_s)]
         return [Reading(moment_s, self._total_j, value, age_s=age_s)]

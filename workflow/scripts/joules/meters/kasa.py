@@ -62,7 +62,7 @@ class Meter:
         self.channels: Sequence[Channel] = ()
 
     def __enter__(self) -> "Meter":
-        answer = self._ask()
+        answer = self._without_fault(self._child.first())
         self._held = HeldAgainst(COUNTER_STEP_J)
         self._facts = {
             "model": answer["model"],
@@ -81,17 +81,19 @@ class Meter:
 
     def read(self) -> list[Reading | None]:
         """Return the power. Raises MeterFault where the device cannot be read."""
-        answer = self._ask()
+        answer = self._without_fault(self._child.ask())
         took_s = answer["answered_s"] - answer["asked_s"]
         moment_s = answer["answered_s"] - took_s / 2
         self._held.take(moment_s, answer["power_w"], answer["total_j"])
         return [Reading(moment_s, power_w=answer["power_w"], round_trip_s=took_s)]
 
-    def _ask(self) -> dict[str, Any]:
-        answer = self._child.ask()
-        if "fault" in answer:
-            raise self._fault(answer["fault"], answer["why"])
-        return answer
+    def _without_fault(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return an answer that is a reading; raises MeterFault for another one."""
+        if "fault" not in answer:
+            return answer
+        if not self.channels:  # it is not open yet, so that nobody closes it
+            self._child.close()
+        raise self._fault(answer["fault"], answer["why"])
 
     def _fault(self, kind: str, why: str) -> MeterFault:
         where = f"The plug at {self._address}"

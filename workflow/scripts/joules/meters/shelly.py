@@ -23,7 +23,7 @@ NAME = "shelly"
 JOULES_PER_WH = 3600.0
 JOULES_PER_WATT_MINUTE = 60.0
 STEP_WH = 0.001  # `aenergy.total` is given with three decimals
-NO_SUCH_COMPONENT = (http.client.NOT_FOUND, http.client.INTERNAL_SERVER_ERROR)
+NO_SUCH_ID = -105  # `code` of the error, "Common Errors" of its documentation
 REMEDY = (
     "Name it by `password_env` or `password_file`; the device's page has it under Settings, "
     "Authentication."
@@ -112,8 +112,11 @@ class _Rpc:
     def read(self) -> Reading:
         path = f"/rpc/{self._component.namespace}.GetStatus?id={self._index}"
         answer = self._client.get(path)
-        if answer.status in NO_SUCH_COMPONENT:
+        is_gone = number_in(answer.body, "code") == NO_SUCH_ID
+        if is_gone or answer.status == http.client.NOT_FOUND:
             raise self._client.wrong_device(f"has no component {self._kind}:{self._index}")
+        if answer.status != http.client.OK:
+            raise self._client.bad_answer(f"answers with status {answer.status}")
         power_w = number_in(answer.body, self._component.power_w)
         energy_wh = None
         if self._component.energy_wh is not None:

@@ -39,13 +39,22 @@ class Child:
         self._greeting, self._timeout_s = greeting, timeout_s
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread()
+
+    def first(self) -> dict[str, Any]:
+        """Return its first answer, as `ask` does; without one, it is ended."""
+        try:
+            return self.ask()
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self) -> dict[str, Any]:
         """Return its next answer. Raises Unreachable without one, UserError without packages."""
-        process = self._process
-        if process is None or process.poll() is not None:
-            process = self._start()
         try:
+            process = self._process
+            if process is None or process.poll() is not None:
+                process = self._start()
             self._tell(process, {})
             answer = json.loads(self._answers.get(timeout=self._timeout_s))
         except (OSError, queue.Empty, ValueError):
@@ -76,7 +85,8 @@ class Child:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if process.stdout is not None:
+        self._reader.join(END_S)
+        if process.stdout is not None and not self._reader.is_alive():
             process.stdout.close()
 
     def _start(self) -> subprocess.Popen[str]:
@@ -93,7 +103,9 @@ class Child:
         )
         assert process.stdout is not None
         self._process, self._answers = process, queue.Queue()
-        threading.Thread(target=_pass_on, args=(process.stdout, self._answers), daemon=True).start()
+        arguments = (process.stdout, self._answers)
+        self._reader = threading.Thread(target=_pass_on, args=arguments, daemon=True)
+        self._reader.start()
         self._tell(process, self._greeting)
         return process
 

@@ -19,7 +19,7 @@ from joules.meters.shared.option_values import Address
 
 TIMEOUT_S = 3.0  # plugs answer in 30 to 150 ms
 LARGEST_BYTES = 1 << 20  # a plug's whole status has some kilobytes
-UNAUTHORISED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+UNAUTHORISED, FORBIDDEN = 401, 403
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +56,10 @@ class Client:
         label: str,
         address: Address,
         login: Login,
-        timeout_s: float = TIMEOUT_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._label, self._address, self._login = label, address, login
-        self._timeout_s, self._monotonic = timeout_s, monotonic
+        self._timeout_s, self._monotonic = TIMEOUT_S, monotonic
         self._digest: Digest | None = None
         self._basic = False
 
@@ -71,7 +70,7 @@ class Client:
         means depends on what was asked.
         """
         answer, challenge = self._ask(path)
-        if answer.status == UNAUTHORISED:  # the first request, or a nonce that is no longer taken
+        if answer.status == UNAUTHORISED and challenge:  # at first, or for a nonce that ran out
             self._take_up(challenge)
             answer, challenge = self._ask(path)
         if answer.status in (UNAUTHORISED, FORBIDDEN):
@@ -84,6 +83,8 @@ class Client:
         WrongDevice where there is no such path, or something else than a JSON object.
         """
         answer = self.get(path)
+        if answer.status >= http.client.INTERNAL_SERVER_ERROR:
+            raise self.bad_answer(f"answers {shown(path)} with status {answer.status}")
         if answer.status != http.client.OK:
             raise self.wrong_device(f"answers {shown(path)} with status {answer.status}")
         if not isinstance(answer.body, dict):

@@ -22,6 +22,13 @@ except ImportError:
 TIMEOUT_S = 3
 JOULES_PER_KWH = 3.6e6
 NOT_KASA = {"fault": "WrongDevice", "why": "answers, and not as a Kasa plug that meters"}
+# The first that one of an error's causes is; EOFError: the answer ended too early.
+MEANINGS = (
+    (kasa.AuthenticationError, "Refused", ""),
+    (kasa.UnsupportedDeviceError, "WrongDevice", "is of a kind that python-kasa does not know"),
+    ((OSError, kasa.TimeoutError), "Unreachable", ""),
+    ((EOFError, kasa.DeviceError), "BadAnswer", "breaks its answers off, or answers with an error"),
+)
 
 
 async def connect(greeting: dict[str, Any]) -> kasa.Device:
@@ -65,10 +72,15 @@ async def reading_of(device: kasa.Device) -> dict[str, Any]:
     }
 
 
-def fault_of(error: kasa.KasaException) -> dict[str, Any]:
-    """Return what an error of the library means that has no class of its own."""
-    if isinstance(error.__cause__, OSError):
-        return {"fault": "Unreachable", "why": type(error.__cause__).__name__}
+def fault_of(error: BaseException) -> dict[str, Any]:
+    """Return what an error of the library means: it wraps the first cause, sometimes twice."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    for kinds, fault, why in MEANINGS:
+        for each in chain:
+            if isinstance(each, kinds):
+                return {"fault": fault, "why": why or type(each).__name__}
     return NOT_KASA
 
 
@@ -81,19 +93,9 @@ async def main() -> None:
             if device is None:
                 device = await connect(greeting)
             answer = await reading_of(device)
-        except kasa.AuthenticationError:
-            answer = {"fault": "Refused", "why": ""}
-        except kasa.UnsupportedDeviceError:
-            answer = {"fault": "WrongDevice", "why": "is of a kind that python-kasa does not know"}
-        except kasa.DeviceError:
-            answer = {"fault": "BadAnswer", "why": "answers with an error"}
-        except (kasa.TimeoutError, OSError) as error:
-            answer = {"fault": "Unreachable", "why": type(error).__name__}
-        except kasa.KasaException as error:
+        except (kasa.KasaException, OSError, LookupError, TypeError, ValueError) as error:
             answer = fault_of(error)
-        except (LookupError, TypeError, ValueError, AttributeError):
-            answer = NOT_KASA
-        if answer.get("fault") in ("Unreachable", "WrongDevice") and device is not None:
+        if "fault" in answer and device is not None:
             await device.disconnect()
             device = None
         print(json.dumps(answer), flush=True)
