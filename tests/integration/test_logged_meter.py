@@ -16,7 +16,7 @@ ASKED = r"(?s)[Ee]xpected.*\. [A-Z]"
 
 def csv_of(file, clock, value="joule", **options):
     return meters.load("csv")(
-        {"file": str(file), "value": value, **options},
+        {"path": str(file), "value": value, **options},
         monotonic=clock,
         epoch=lambda: EPOCH_S + clock(),
     )
@@ -138,11 +138,11 @@ def test_a_file_without_a_line_of_numbers_is_unreachable(tmp_path, content):
     "options",
     [
         {"value": "joule"},
-        {"file": "x"},
-        {"file": "x", "value": "kilowatt"},
-        {"file": "x", "value": "joule", "columns": [0]},
-        {"file": "x", "value": "joule", "component": "plug"},
-        {"file": "x", "value": "joule", "clock_offset_s": "1 s"},
+        {"path": "x"},
+        {"path": "x", "value": "kilowatt"},
+        {"path": "x", "value": "joule", "columns": [0]},
+        {"path": "x", "value": "joule", "component": "plug"},
+        {"path": "x", "value": "joule", "clock_offset_s": "1 s"},
     ],
 )
 def test_what_the_file_holds_must_be_said(options):

@@ -18,12 +18,13 @@ from joules import meters
 from joules.commands import command_line
 from joules.core.errors import UserError
 from joules.core.inference import Options
+from joules.core.meters import EVERY_S, MODULE
 from joules.core.wording import number_of
 from joules.meters.meter import Channel, Meter, MeterFault, Reading
 from joules.meters.shared.observed import Observed, observe
 
-EVERY_S = 1.0
-OF_ENTRY = ("module", "every_s")  # what a study's entry has beside the meter's own options
+ASKED_EVERY_S = 1.0
+OF_ENTRY = (MODULE, EVERY_S)  # what a study's entry has beside the meter's own options
 
 
 class Ended(BaseException):
@@ -61,7 +62,7 @@ def lines_of(
     due_s = time.monotonic()
     while True:
         time.sleep(max(0.0, due_s - time.monotonic()))
-        due_s = max(due_s + EVERY_S, time.monotonic())
+        due_s = max(due_s + ASKED_EVERY_S, time.monotonic())
         try:
             readings = meter.read()
         except MeterFault as fault:

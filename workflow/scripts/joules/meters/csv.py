@@ -17,7 +17,7 @@ from joules.meters.meter import BadAnswer, Channel, Reading, Refused, Unreachabl
 from joules.meters.shared import option_values
 
 NAME = "csv"
-OPTIONS = ("file", "value", "component", "delimiter", "columns", "clock_offset_s", "silent_s")
+OPTIONS = ("path", "value", "component", "delimiter", "columns", "clock_offset_s", "silent_s")
 AHEAD_S = 1.0  # clocks of one machine are no further apart
 LARGEST_TAIL = 1 << 16  # what is looked through for the last line when the file is opened
 
@@ -42,10 +42,10 @@ class Meter:
     ) -> None:
         options = options or {}
         check_options(NAME, options, OPTIONS)
-        file = option_values.text(NAME, options, "file")
-        if not file:
-            raise option_values.refuse(NAME, "file", file, "the path of the logger's file")
-        self._file = Path(file).expanduser()
+        path = option_values.text(NAME, options, "path")
+        if not path:
+            raise option_values.refuse(NAME, "path", path, "the logger's file")
+        self._file = Path(path).expanduser()
         self._counts = _value_of(options) == "joule"
         self._component = option_values.component(NAME, options, "wall")
         self._delimiter = option_values.text(NAME, options, "delimiter", ",")
@@ -150,7 +150,7 @@ class Meter:
             )
         return Unreachable(
             f"{self._file} cannot be read ({error.strerror}); expected the file that the logger "
-            "writes. Start the logger, and correct `file`."
+            "writes. Start the logger, and correct `path`."
         )
 
     def _numbers_in(self, line: str) -> tuple[float, float] | None:
