@@ -2,6 +2,7 @@
 
 import pandas as pd
 import synthetic
+import synthetic_wall
 
 from joules.analyse.mixes import Mixing
 from joules.analyse.tables import tabulate
@@ -15,9 +16,14 @@ def tables_of(written, **options):
     return tabulate(*files, config.carbon.grams_per_kwh, mixing, **options)
 
 
-def study_tables(folder, **options):
-    """Write a synthetic study; return it and its tables."""
+def study_tables(folder, wall=None, **options):
+    """Write a synthetic study; return it and its tables.
+
+    `wall`: what its meter of the whole machine is like; None for none.
+    """
     written = synthetic.write_study(folder, **options)
+    if wall is not None:
+        synthetic_wall.add_to(written, **wall)
     return written, tables_of(written)
 
 

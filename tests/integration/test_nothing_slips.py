@@ -144,6 +144,26 @@ GRID: dict[str, tuple[dict[str, Any], Callable[..., pd.DataFrame] | None, dict[s
         {},
     ),
     "absurd": (CLEAR | {"ratios": {"llama_cpp": 1e6}, "noise_cv": 2.0}, None, {}),
+    "by the wall": (CLEAR | {"wall": {}}, None, {}),
+    "by the wall, much beside the tasks": (
+        CLEAR | {"wall": {"tier": "sampled", "gap_limit": 0.001, "device": ("Plug 1", "")}},
+        None,
+        {},
+    ),
+    "by an emulated plug": (
+        CLEAR | {"wall": {"emulated": True, "device": ("", ""), "processor_tier": None}},
+        None,
+        {},
+    ),
+    "beside the wall": (CLEAR | {"wall": {"energy": "processor"}}, None, {}),
+    "beside an emulated plug": (
+        CLEAR
+        | {"tier": "estimated"}
+        | {"wall": {"energy": "processor", "emulated": True, "processor_tier": "estimated"}},
+        None,
+        {},
+    ),
+    "by the wall, all but the tasks too short": (CLEAR | {"wall": {"short": True}}, None, {}),
     "absurd, modelled": (CLEAR | {"ratios": {"llama_cpp": 1e-6}, "tier": "estimated"}, None, {}),
 }
 
@@ -293,6 +313,7 @@ OFF = [
     *("all flagged", "missing blocks", "no control", "one runtime", "three runtimes, modelled"),
     *("eight arms, modelled", "absurd, modelled", "missing blocks, three runtimes"),
     "arms, modelled",
+    *("by an emulated plug", "beside an emulated plug"),
 ]
 ON = [
     "clear",
@@ -304,6 +325,8 @@ ON = [
     "noisy",
     "arms",
     "arms as installed",
+    "by the wall",
+    "beside the wall",
 ]
 LESS = re.compile(
     r"needs? \S+ less|needs less|less (GPU )?energy|\bsaves?\b|% less|kWh a year less"

@@ -23,8 +23,8 @@ def test_the_note_says_what_is_true_and_no_more():
     assert tier_note("measured", False) == tier_note("sampled", False) == ""
     assert tier_note("estimated", False) == "energy modelled, not measured"
     assert tier_note("measured", True) == "demonstration study"
-    assert tier_note("measured", False, of_gpu=True) == "GPU energy alone"
-    assert tier_note("estimated", True, of_gpu=True) == (
+    assert tier_note("measured", False, "gpu") == "GPU energy alone"
+    assert tier_note("estimated", True, "gpu") == (
         "energy modelled, not measured; GPU energy alone (demonstration study)"
     )
 

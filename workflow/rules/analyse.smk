@@ -5,6 +5,12 @@
 MIXING = {
     name: getattr(STUDY, name) for name in ("mixed_instruments", "mixed_machines", "mixed_runtimes")
 }
+# What the statistics have of a study with a meter of the whole machine, and of no other.
+BY_WALL = {
+    name: paths.statistics_file("<results>", name)
+    for name in ("wall", "wall_pairs")
+    if WALL in STUDY.meters
+}
 
 
 rule tabulate:
@@ -140,6 +146,7 @@ rule compare:
             category="Tables",
             labels={"table": "broken rules"},
         ),
+        **BY_WALL,
     log:
         "<logs>/compare.log",
     conda:
@@ -174,6 +181,7 @@ rule claim:
         explanations="<results>/statistics/explanations.csv",
         texts="<results>/statistics/texts.csv",
         broken_rules="<results>/statistics/broken_rules.csv",
+        **BY_WALL,
         code=code_of("claim", "core", "inputs", "analyse", "write"),
     output:
         "<results>/claims.json",

@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from joules.core import paths
 from joules.core.catalogue import archived_catalogue_of, prompting_of, source_of
+from joules.core.energy import WALL
 from joules.core.errors import UserError
 from joules.core.plan import Run, positions, urgency
 from joules.core.reading import (
@@ -117,7 +118,7 @@ config.update(msgspec.to_builtins(STUDY) | {"plan": msgspec.to_builtins(PLAN)})
 POSITION = positions(RUNS)
 # Where records and grades come from: this study, or an archived campaign.
 SOURCE = paths.archived_folder(STUDY.campaign) if STUDY.archived else "<results>"
-FIGURES = paths.figure_names(PACKAGE)
+FIGURES = paths.figures_of(PACKAGE, WALL in STUDY.meters, STUDY.energy == WALL)
 
 
 def urgency_of_run(wildcards):

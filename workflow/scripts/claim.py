@@ -6,7 +6,7 @@ import pandas as pd
 from joules.analyse.tables import listed
 from joules.core.reading import read_catalogue
 from joules.core.reporting import reporting
-from joules.write.claims import TABLES, claims
+from joules.write.claims import claims, tables_among
 from joules.write.claims_file import write_claims
 from joules.write.published_scores import published_scores
 from joules.write.registered import registration_of
@@ -19,7 +19,7 @@ if __name__ == "__main__":
         asked = msgspec.convert(params, AskedStudy)
         runs = pd.read_parquet(given["runs"])
         records = representative_records(listed(given["records"]), runs)
-        read = {name: pd.read_csv(given[name]) for name in (*TABLES, "attempts", "validity")}
+        read = {name: pd.read_csv(given[name]) for name in tables_among(given.keys())}
         seen = (read["attempts"], read["validity"], registration)
         facts = study_facts(runs, records, asked, *seen)
         found = claims(facts, read, published_scores(read_catalogue(), asked.models))

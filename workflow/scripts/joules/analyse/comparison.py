@@ -31,6 +31,7 @@ from joules.analyse.pairs import CODES, Pairs, alike, control_blocks, distrusted
 from joules.analyse.permission import refusal_of_all, refusal_of_pair
 from joules.analyse.power import LEAST_BLOCKS, power_facts
 from joules.analyse.verdicts import holm, verdict
+from joules.analyse.wall import is_emulated
 from joules.core.analysis import ALL_ARMS, NO_CLAIM
 
 P_VALUES = ("p_value", "p_size", "p_equivalence")  # of the three tests, each corrected by itself
@@ -223,7 +224,7 @@ def compare(
         rows.append(row)
     table = pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
     _correct(table)
-    _permit(table, found, sizes)
+    _permit(table, found, sizes, is_emulated(runs))
     return numeric(table)
 
 
@@ -243,10 +244,12 @@ def _correct(table: pd.DataFrame) -> None:
     ]
 
 
-def _permit(table: pd.DataFrame, found: Sequence[_Compared], sizes: dict[str, int]) -> None:
+def _permit(
+    table: pd.DataFrame, found: Sequence[_Compared], sizes: dict[str, int], emulated: bool
+) -> None:
     """Fill whether each comparison may be claimed, and take the words of those that may not."""
     controls = {each.model: each.pairs for each in found if each.kind == "control"}
-    for_all = refusal_of_all(table, found[0].tier) if found else ""
+    for_all = refusal_of_all(table, found[0].tier, emulated) if found else ""
     reasons = [
         ""
         if each.kind == "control"

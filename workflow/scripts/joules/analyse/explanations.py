@@ -99,7 +99,7 @@ def _at_equal_text(answers: pd.DataFrame, pair: tuple[str, str], blocks: Sequenc
     if not len(equal):
         return {"note": f"None of {problems} problems has the same text in all runs of both."}
     of_equal = of_pair[of_pair["task_id"].isin(equal)].groupby(["runtime", "block"])
-    per_token = of_equal["energy_j"].sum() / of_equal["generated_tokens"].sum()
+    per_token = of_equal["energy_j"].sum(min_count=1) / of_equal["generated_tokens"].sum()
     a, b = (per_token[runtime].reindex(blocks).to_numpy(dtype=float) for runtime in pair)
     row = _ratio(a, b, "The energy of single tasks is not known.")
     said = f"{len(equal)} of {problems} problems have the same text in all runs of both."

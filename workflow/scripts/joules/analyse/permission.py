@@ -12,20 +12,27 @@ from joules.analyse.conventions import ALPHA
 from joules.analyse.pairs import Pairs
 from joules.analyse.power import LEAST_BLOCKS, can_differ, smallest_p
 from joules.core.analysis import FAMILIES
+from joules.core.energy import WALL
 from joules.core.permission import Permission
+from joules.core.values import EnergyChoice
 from joules.core.wording import number_of
 
 __all__ = ["Permission", "codes_in_words", "permission", "refusal_of_all", "refusal_of_pair"]
 
 WORDS_OF_TIER = {"measured": "read from counters", "sampled": "integrated from power readings"}
+BY_WALL = {
+    "measured": "counted by a meter at the wall",
+    "sampled": "integrated from the power that a meter at the wall shows",
+}
 FORCERUN = "measure the blocks again with snakemake --forcerun measure"
 MOST_REASONS = 3  # that are said where every comparison is refused
 
 
-def refusal_of_all(comparisons: pd.DataFrame, tier: str) -> str:
+def refusal_of_all(comparisons: pd.DataFrame, tier: str, emulated: bool = False) -> str:
     """Return why no comparison of the study may be claimed, in one sentence; else nothing.
 
-    Energy is modelled or its tier is not stated; nothing is compared; or a null control finds a
+    Energy is modelled or its tier is not stated, or its meter is `emulated`: it says itself that it
+    is no real one; nothing is compared; or a null control finds a
     difference: its sign-flip test, after Holm's correction over the models. A control of few blocks
     cannot find one, and then permits nothing (`refusal_of_pair`). One control speaks for all
     models, because they share the machine, the instrument and the order of runs.
@@ -37,6 +44,8 @@ def refusal_of_all(comparisons: pd.DataFrame, tier: str) -> str:
         return "Energy is modelled from the processor's load, not measured."
     if tier not in WORDS_OF_TIER:
         return "The energy tier is unstated, so nobody can tell whether energy was measured."
+    if emulated:
+        return "The meter is emulated: it says itself that it is no real one."
     if not len(task):
         return "There is no pair of runtimes to compare."
     if len(found):
@@ -110,23 +119,27 @@ def codes_in_words(codes: Counter[str]) -> str:
     return ", ".join(f"{code} in {number_of(codes[code], 'run')}" for code in sorted(codes))
 
 
-def permission(comparisons: pd.DataFrame, tier: str) -> Permission:
+def permission(
+    comparisons: pd.DataFrame, tier: str, energy: EnergyChoice = "processor", emulated: bool = False
+) -> Permission:
     """Return whether any difference in energy may be claimed, and why, from finished comparisons.
 
-    `comparisons` is a table of `joules.analyse.comparison.compare`.
+    `comparisons` is a table of `joules.analyse.comparison.compare`; `energy` is what the headline
+    adds up, and `emulated` whether its meter is no real one.
     """
     task = comparisons[comparisons["kind"] == "task"]
     claimed = task[task["claimable"].astype(bool)]
     blocks = int(task["n_blocks"].max()) if len(task) else 0
-    for_all = refusal_of_all(comparisons, tier)
+    for_all = refusal_of_all(comparisons, tier, emulated)
     if for_all or not len(claimed):
         reasons = list(dict.fromkeys(task["no_claim_reason"]))
         further = len(reasons) - MOST_REASONS
         said = [*reasons[:MOST_REASONS], *([f"And {further} more."] if further > 0 else [])]
         return Permission(False, for_all or " ".join(said), smallest_p(blocks))
     blocks = int(claimed["n_blocks"].max())
+    told = (BY_WALL if energy == WALL else WORDS_OF_TIER)[tier]
     reason = (
-        f"Energy is {WORDS_OF_TIER[tier]}, no null control finds a difference, and {blocks} blocks "
+        f"Energy is {told}, no null control finds a difference, and {blocks} blocks "
         f"can show one (smallest possible p: {smallest_p(blocks):.3g})."
     )
     if len(claimed) < len(task):

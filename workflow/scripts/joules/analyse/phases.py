@@ -92,6 +92,8 @@ class _Fit:
 
 
 def _split_by_times(group: pd.DataFrame) -> Row:
+    if group["energy_j"].isna().any():
+        return {"note": "The energy of single tasks is not known."}
     if group["prefill_s"].isna().any() or group["decode_s"].isna().any():
         return {"note": "The runtime does not tell the times of prefill and decode."}
     seconds = {"prefill": group["prefill_s"], "decode": group["decode_s"]}
@@ -214,7 +216,7 @@ def _sums(clusters: np.ndarray, count: int, values: Values) -> Values:
 
 
 def _direct_split(group: pd.DataFrame) -> Row:
-    split = group.dropna(subset=["prefill_energy_j"])
+    split = group.dropna(subset=["prefill_energy_j", "energy_j"])
     if not len(split):
         return {"direct_tasks": 0}
     prefill_j, whole_j = float(split["prefill_energy_j"].sum()), float(split["energy_j"].sum())

@@ -158,6 +158,8 @@ def mixed_model(answers: pd.DataFrame, a: str, b: str) -> Row:
     used = answers[(answers["energy_j"] > 0) & (answers["generated_tokens"] > 0)]
     if not len(answers):
         return _nothing("The table holds no single answers.")
+    if answers["energy_j"].isna().all():
+        return _nothing("The energy of single tasks is not known.")
     if used["block"].nunique() < 2:
         return _nothing("Fewer than two blocks.")
     frame = pd.DataFrame(

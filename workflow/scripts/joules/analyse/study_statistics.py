@@ -15,6 +15,7 @@ from joules.analyse.quality import contested, quality, rule_counts, verdict_coun
 from joules.analyse.ranking import ranking
 from joules.analyse.sensitivity import sensitivity
 from joules.analyse.texts import texts
+from joules.analyse.wall import has_wall, wall, wall_pairs
 from joules.inputs.humaneval import CONTESTED
 
 
@@ -45,4 +46,12 @@ def statistics(
         "explanations": explanations(tasks, runs, runtimes),
         "texts": texts(tasks, runs, runtimes),
         "broken_rules": broken_rules(runs),
+        **beside(runs, runtimes),
     }
+
+
+def beside(runs: pd.DataFrame, runtimes: Sequence[str] | None) -> dict[str, pd.DataFrame]:
+    """Return the tables of the whole machine beside its processor; none without such a meter."""
+    if not has_wall(runs):
+        return {}
+    return {"wall": wall(runs), "wall_pairs": wall_pairs(runs, runtimes)}

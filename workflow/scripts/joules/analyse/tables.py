@@ -79,6 +79,14 @@ RUNS = _schema(
     str: instrument_sha256 machine runtime_build protocol
     """
 )
+# Of a study with a meter of the whole machine, and of no other.
+RUNS_BY_WALL = _schema(
+    """
+    float: energy_wall_j energy_processor_j wall_over_processor wall_idle_power_w wall_idle_share
+    str: wall_tier processor_tier
+    bool: meter_emulated
+    """
+)
 TASKS = _schema(
     CELL_COLUMNS
     + """
@@ -103,6 +111,7 @@ TRACE = _schema(
     + """
     float: time_s cpu_power_w gpu_power_w dram_power_w
     str: source
+    float: wall_power_w
     """
 )
 ATTEMPT_COLUMNS = [
@@ -197,8 +206,13 @@ class _RuleCounts:
 
 
 def run_table(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return rows of runs as a table, rounded as everything that is stored."""
-    return pa.Table.from_pylist([rounded(row) for row in rows], schema=RUNS).to_pandas()
+    """Return rows of runs as a table, rounded as everything that is stored.
+
+    The columns of a meter of the whole machine are there where one of the rows has them.
+    """
+    by_wall = any(RUNS_BY_WALL.names[0] in row for row in rows)
+    schema = pa.unify_schemas([RUNS, RUNS_BY_WALL]) if by_wall else RUNS
+    return pa.Table.from_pylist([rounded(row) for row in rows], schema=schema).to_pandas()
 
 
 def tabulate(
@@ -257,10 +271,19 @@ def tabulate(
         runs=run_table(rows),
         tasks=tasks.frame(),
         windows=windows.frame(),
-        trace=trace.frame(),
+        trace=_without_empty(trace.frame(), "wall_power_w"),
         attempts=_attempts([] if runs_only else places.values()),
         validity=rules.frame(),
     )
+
+
+def _without_empty(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    return frame if frame[column].notna().any() else frame.drop(columns=column)
+
+
+def _there(schema: pa.Schema, frame: pd.DataFrame) -> pa.Schema:
+    """Return the fields of a schema that a table has."""
+    return pa.schema([field for field in schema if field.name in frame.columns])
 
 
 def write_parquet(path: str | Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
@@ -283,9 +306,11 @@ def write_tables(tables: Tables, paths: Mapping[str, str | Path]) -> None:
 
     `runs_csv` is the table of runs once more, for people.
     """
-    schemas = {"runs": RUNS, "tasks": TASKS, "windows": WINDOWS, "trace": TRACE}
+    runs = pa.unify_schemas([RUNS, RUNS_BY_WALL])
+    schemas = {"runs": runs, "tasks": TASKS, "windows": WINDOWS, "trace": TRACE}
     for name, schema in schemas.items():
-        write_parquet(paths[name], getattr(tables, name), schema)
+        frame = getattr(tables, name)
+        write_parquet(paths[name], frame, _there(schema, frame))
     for name in ("attempts", "validity"):
         write_csv(paths[name], getattr(tables, name))
     write_csv(paths["runs_csv"], tables.runs)

@@ -54,6 +54,7 @@ class MeterFacts(Stored, frozen=True, kw_only=True):
 
     module: Annotated[str, Meta(description="Its module in joules/meters.")]
     label: Annotated[str, Meta(description="Its name as the article prints it.")]
+    description: Annotated[str, Meta(description="What it counts, and how well.")]
     every_s: Annotated[float, Meta(description="Time between readings that was asked for.")]
     emulated: Annotated[bool, Meta(description="Whether the device says that it is no real one.")]
     device: Annotated[Facts, Meta(description="What it says of itself; keys differ.")]

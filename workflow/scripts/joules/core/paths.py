@@ -21,6 +21,8 @@ RUN = "{model}/{arm}/{kind}/{repetition}.json"  # below records/ and below grade
 MODELS_LOCK = "resources/models.lock.json"
 CONFIGURATION = "config.yaml"  # in an archived campaign
 CATALOGUE = "models.yaml"  # in an archived campaign: the entries of its models
+OF_WALL = ("wall_beside_processor",)  # figures that need a meter of the whole machine
+OF_TASKS = ("energy_per_task",)  # figures of the energies of single tasks
 
 
 def _below(folder: Place, name: str) -> Place:
@@ -226,6 +228,19 @@ def runtime_names(package: Path) -> list[str]:
 def figure_names(package: Path) -> list[str]:
     """Return the names of all figures: those of their modules in the package's folder."""
     return _modules(package / "draw/figures")
+
+
+def figures_of(package: Path, has_wall: bool, is_by_wall: bool) -> list[str]:
+    """Return the names of a study's figures.
+
+    Those of the whole machine need a meter of it (`has_wall`). Where that is the headline
+    (`is_by_wall`), there are none of single tasks: a plug knows nothing of them.
+    """
+    return [
+        name
+        for name in figure_names(package)
+        if (has_wall or name not in OF_WALL) and not (is_by_wall and name in OF_TASKS)
+    ]
 
 
 def _modules(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from joules.core.errors import UserError
-from joules.core.paths import figure_names
+from joules.core.paths import OF_WALL, figure_names
 from joules.core.places import PACKAGE
 from joules.draw.looks import arms_in_order
 from joules.draw.style import style
@@ -57,20 +57,27 @@ def draw(
     if tables["runs"].empty:
         raise UserError("tables/runs.parquet has no run; a figure needs one. Measure first.")
     runs = tables["runs"]
-    of_gpu = "headline" in runs and runs["headline"].iloc[0] == "gpu"
-    note = tier_note(str(runs["tier"].iloc[0]), demonstration, of_gpu)
+    headline = str(runs["headline"].iloc[0]) if "headline" in runs else "processor"
+    shown = headline == "wall" or name in OF_WALL
+    emulated = shown and "meter_emulated" in runs and bool(runs["meter_emulated"].eq(True).any())
+    note = tier_note(str(runs["tier"].iloc[0]), demonstration, headline, emulated)
     with style(), arms_in_order(arms):
         return figure.draw(*(tables[table] for table in figure.TABLES), note=note)
 
 
-def tier_note(tier: str, demonstration: bool, of_gpu: bool = False) -> str:
+def tier_note(
+    tier: str, demonstration: bool, headline: str = "processor", emulated: bool = False
+) -> str:
     """Return what every figure has to say of its numbers; empty when there is nothing to warn of.
 
-    `tier` is the energy tier: `measured`, `sampled`, `estimated` or `unstated`. `of_gpu`: the
-    headline is GPU energy alone.
+    `tier` is the energy tier: `measured`, `sampled`, `estimated` or `unstated`. `headline` is what
+    is added up: `processor`, `gpu` or `wall`. `emulated`: the meter of the whole machine is no real
+    one.
     """
+    counted = {"gpu": "GPU energy alone", "wall": "energy at the wall"}
     words = {"estimated": "energy modelled, not measured", "unstated": "energy tier unstated"}
-    said = [words.get(tier, ""), "GPU energy alone" if of_gpu else ""]
+    said = [words.get(tier, ""), counted.get(headline, "")]
+    said.append("emulated meter" if emulated else "")
     energy = "; ".join(part for part in said if part)
     if not demonstration:
         return energy

@@ -32,6 +32,15 @@ def of_valid_runs(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return frame.merge(runs.loc[runs["valid"] & (runs["kind"] == "task"), RUN], on=RUN)
 
 
+def of_runs(runs: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
+    """Return (model, runtime) -> J of each valid run of kind task, by its block."""
+    own = where(runs[runs["valid"]], kind="task")
+    return {
+        (str(model), str(runtime)): group.set_index("block")["energy_j"]
+        for (model, runtime), group in own.groupby(["model", "runtime"])
+    }
+
+
 def mean_of_tasks(tasks: pd.DataFrame, runs: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
     """Return (model, runtime) -> mean J of each task over valid runs.
 

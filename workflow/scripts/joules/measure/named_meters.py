@@ -226,6 +226,7 @@ def _facts_of(meter: Polled) -> MeterFacts:
     return MeterFacts(
         module=meter.entry.module,
         label=meter.meter.LABEL,
+        description=meter.meter.DESCRIPTION,
         every_s=meter.entry.every_s,
         emulated=_is_emulated(meter),
         device=meter.facts(),

@@ -12,14 +12,8 @@ from joules.core.errors import UserError
 from joules.core.inference import Options
 from joules.meters.meter import Meter
 
-SHARED = (
-    "counter",
-    "entries",
-    "meter",
-    "polled",
-    "reader",
-    "secrets",
-)  # modules here that are no meter
+# Modules here that are no meter.
+SHARED = ("counter", "entries", "meter", "polled", "reader", "secrets")
 
 
 def names() -> list[str]:

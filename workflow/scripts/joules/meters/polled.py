@@ -206,8 +206,8 @@ class Polled:
     def energy_j(self, start_s: float, end_s: float, component: str | None = None) -> float | None:
         """Return the joules between two moments of the past, by all channels of a component.
 
-        Left out, by all channels. Interpolated between readings. None where a channel was not read on either side of a moment
-        or has no reading in between.
+        Left out, by all channels. Interpolated between readings. None where a channel was not read
+        on either side of a moment or has no reading in between.
         """
         with self._lock:
             found = [_between_j(each, start_s, end_s) for each in self._of(component)]

@@ -3,7 +3,7 @@
 The article takes numbers from here and nowhere else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import pandas as pd
@@ -14,6 +14,7 @@ from joules.write.claims_file import Claims, StudyType
 from joules.write.explaining_numbers import all_explaining_claims
 from joules.write.pair_numbers import claimable_pairs, further_claims, pair_claims
 from joules.write.published_scores import PublishedShare, published_claims
+from joules.write.wall_numbers import wall_claims
 from joules.write.warnings_of_answers import warnings_of_answers
 
 TABLES = (
@@ -21,6 +22,16 @@ TABLES = (
     *("verdicts", "rules", "contested", "drift"),
     *("problems", "explanations", "texts", "broken_rules"),
 )
+BY_WALL = ("wall", "wall_pairs")  # of a study with a meter of the whole machine, and of no other
+
+
+def tables_among(given: Iterable[str]) -> list[str]:
+    """Return the tables that the claims of a study are made of; `given` are those that there are.
+
+    Beside those of the statistics, the invalid attempts and the rules that were looked at.
+    """
+    there = set(given)
+    return [*TABLES, *(name for name in BY_WALL if name in there), "attempts", "validity"]
 
 
 def claims(
@@ -30,10 +41,12 @@ def claims(
 ) -> Claims[StudyType]:
     """Return the study's facts, what may be claimed, and every number under its name.
 
-    `tables` are those of `TABLES`, the last four as far as there are. The facts get the labels,
-    rules and warnings that the tables hold.
+    `tables` are those of `TABLES`, the last four as far as there are, and of `BY_WALL`. The facts
+    get the labels, rules and warnings that the tables hold.
     """
-    allowed = permission(tables["comparisons"], study.tier)
+    allowed = permission(
+        tables["comparisons"], study.tier, study.energy, emulated=study.is_emulated
+    )
     verdicts, rules = tables["verdicts"], tables["rules"]
     answered = verdicts.groupby(["model", "runtime"])["count"].sum()
     graded = {(str(model), str(runtime)): int(n) for (model, runtime), n in answered.items()}
@@ -52,6 +65,7 @@ def claims(
         **count_claims(verdicts, "verdicts", "label", graded),
         **count_claims(rules, "rules", "rule", graded),
         **study_claims(tables),
+        **wall_claims(tables, claimable),
         **published_claims(published or {}),
     }
     return Claims(facts, allowed, numbers)

@@ -10,6 +10,7 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from joules.core.energy import WALL
 from joules.core.errors import UserError
 from joules.core.files import read_json, write_json
 from joules.core.inference import Options, Scalar
@@ -191,6 +192,27 @@ class ContestedProblems(Stored, frozen=True):
     source: str
 
 
+class WallFacts(Stored, frozen=True, kw_only=True):
+    """The meter of the whole machine, as its records describe it.
+
+    `counts`: it counts energy, and does not tell power alone. `processor_tier` is that of the
+    processor's energy beside it.
+    """
+
+    module: str
+    label: str
+    description: str
+    model: str
+    firmware: str
+    emulated: bool
+    counts: bool
+    every_s: float
+    resolution_j: float | None
+    update_interval_s: float | None
+    processor_tier: str | None
+    gap_time_limit: float | None
+
+
 class ComparedStudy(Stored, frozen=True, kw_only=True):
     """What a table of runs alone can say of a study."""
 
@@ -211,6 +233,17 @@ class ComparedStudy(Stored, frozen=True, kw_only=True):
     verdict_labels: list[str] = []
     rules: list[str] = []
     warnings: list[AnswerWarning] = []
+    wall: WallFacts | UnsetType = UNSET
+
+    @property
+    def wall_meter(self) -> WallFacts | None:
+        """The meter of the whole machine; None without one."""
+        return None if isinstance(self.wall, UnsetType) else self.wall
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether the headline is told by a meter that says itself that it is no real one."""
+        return self.energy == WALL and self.wall_meter is not None and self.wall_meter.emulated
 
 
 class Mix(Stored, frozen=True):

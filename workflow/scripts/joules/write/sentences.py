@@ -51,7 +51,7 @@ class Sentences(Numbers):
 
     def energy_noun(self) -> str:
         """Return what the energy of a claim is called."""
-        return "GPU energy" if self.study.energy == "gpu" else "energy"
+        return {"gpu": "GPU energy", "wall": "energy at the wall"}.get(self.study.energy, "energy")
 
     def in_noise(self, pair: Pair) -> bool:
         """Return whether a ratio, or its inverse, lies inside the interval of the null control."""

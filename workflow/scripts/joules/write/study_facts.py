@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 import pandas as pd
+from msgspec import UNSET, UnsetType
 
 from joules.analyse.conventions import ALPHA, MARGIN
 from joules.core.machine_facts import Virtualisation
@@ -26,6 +27,7 @@ from joules.write.claims_file import (
     RegistrationFacts,
     StudiedModel,
     StudyFacts,
+    WallFacts,
 )
 from joules.write.studied_arms import asked_of, settings_held, stated_settings, studied_runtimes
 
@@ -110,6 +112,30 @@ def _flagged_runs(runs: pd.DataFrame) -> list[FlaggedRun]:
     ]
 
 
+def wall_facts(record: Record, validity: pd.DataFrame) -> WallFacts | UnsetType:
+    """Return the meter of the whole machine as the article states it; absent without one."""
+    meter, cpu = record.instrument.wall_meter(), record.instrument.components.get("cpu")
+    if meter is None:
+        return UNSET
+    resolutions = [each.resolution_j for each in meter.channels if each.resolution_j]
+    intervals = [each.update_interval_s for each in meter.channels if each.update_interval_s]
+    limits = validity.loc[validity["code"] == "gap_time", "limit"]
+    return WallFacts(
+        module=meter.module,
+        label=meter.label,
+        description=meter.description,
+        model=str(meter.device.get("model") or ""),
+        firmware=str(meter.device.get("firmware") or ""),
+        emulated=meter.emulated,
+        counts=bool(meter.channels) and all(each.counts for each in meter.channels),
+        every_s=meter.every_s,
+        resolution_j=max(resolutions, default=None),
+        update_interval_s=max(intervals, default=None),
+        processor_tier=cpu.tier if cpu else None,
+        gap_time_limit=float(limits.iloc[0]) if len(limits) else None,
+    )
+
+
 SHOWN_OF_A_HASH = 12
 
 
@@ -183,6 +209,7 @@ def study_facts(
         instrument_versions=int(runs["instrument_sha256"].nunique()),
         mixes=mixes_of(runs),
         registration=registration,
+        wall=wall_facts(first, validity),
         models=[by_model[name] for name in asked.models],
         runtimes=[by_runtime[name] for name in asked.runtimes],
         control_runtime=str(control.iloc[0]) if control.nunique() == 1 else None,

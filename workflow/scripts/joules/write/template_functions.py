@@ -14,6 +14,7 @@ import msgspec
 
 from joules import runtimes
 from joules.core.analysis import NO_CLAIM
+from joules.core.energy import WALL
 from joules.core.errors import UserError
 from joules.core.wording import counted, listed, p_value, percent, significant, words
 from joules.write.arm_sentences import MOST_IN_DETAIL, ArmSentences, said
@@ -120,6 +121,8 @@ class Article(ArmSentences):
         """Return what is compared, each with the group of its claims, as far as it is there."""
         wanted = {"pair": "token", "fixed": "token, equal length", "correct": "correct answer"}
         there = {name.split(".", 1)[0] for name in self.claims}
+        if self.study.energy == WALL:  # that of a correct answer is over problems
+            wanted.pop("correct")
         return [(what, group) for group, what in wanted.items() if group in there]
 
     def explained(self) -> list[tuple[str, str, str]]:
@@ -185,6 +188,10 @@ class Article(ArmSentences):
             parts.append("Energy is sampled power times time, not the reading of a counter.")
         if study.energy == "gpu":
             parts.append("Energy is that of the GPU alone.")
+        if study.energy == WALL:
+            parts.append("Energy is that of the whole machine, by a meter at the wall.")
+        if study.is_emulated:
+            parts.append("The meter is emulated: no real power was measured.")
         if not self.permission.energy_difference:
             parts.append("No difference in energy is claimed.")
         if study.demonstration:
@@ -214,7 +221,7 @@ class Article(ArmSentences):
 
     def context(self) -> dict[str, object]:
         """Return all names that the template may use."""
-        names = "number interval share_interval ratio p percent value has claim labelled "
+        names = "number quantity interval share_interval ratio p percent value has claim labelled "
         names += "verdict shown_verdict apart sentence reason power_times_time control_found "
         names += "blocks_left_out caveat figure caption methods_with named family trials"
         values = (
@@ -224,6 +231,8 @@ class Article(ArmSentences):
         return {name: getattr(self, name) for name in names.split()} | {
             **{name: getattr(self, name)() for name in values.split()},
             "study": self.study,
+            "wall": self.study.wall_meter,
+            "by_wall": self.study.energy == WALL,
             "permission": self.permission,
             "published": self.published,
             "labels": said(self.study.runtimes),

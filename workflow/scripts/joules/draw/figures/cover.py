@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from joules.draw.looks import looks
-from joules.draw.selection import mean_of_tasks, models_of
+from joules.draw.selection import mean_of_tasks, models_of, of_runs
 from joules.draw.style import COVER_DPI, COVER_SIZE, COVER_TEXT_SIZE
 
 WIDEST = 0.45  # share of the width that the longest label may take
@@ -20,9 +20,11 @@ def draw(tasks: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
     """Draw the title picture, 1200 x 630 pixels: one skyline per model and runtime.
 
     From left to right the tasks by rising energy, in one order per model; the height is the task's
-    mean energy relative to the largest of its model.
+    mean energy relative to the largest of its model. Where the energy of single tasks is not known,
+    the runs take their place, by blocks.
     """
-    means = mean_of_tasks(tasks, runs)
+    of_tasks = bool(tasks["energy_j"].notna().any())
+    means = mean_of_tasks(tasks, runs) if of_tasks else of_runs(runs)
     runtimes = looks(runs)
     figure = Figure(figsize=COVER_SIZE, dpi=COVER_DPI)
     size = min(15.0, 320 / (1 + len(means)))
@@ -48,6 +50,7 @@ def draw(tasks: pd.DataFrame, runs: pd.DataFrame, note: str = "") -> Figure:
             axes.stairs(heights, edges, baseline=row, fill=True, color=look.color)
             axes.text(-0.015, row, look.label, color=look.color, ha="right", fontsize=label_size)
     axes.set(xlim=(0, 1), ylim=(row + 0.02, 0))
-    figure.text(left, 0.04, "energy of each task", fontsize=COVER_TEXT_SIZE)
+    said = "energy of each task" if of_tasks else "energy of each run"
+    figure.text(left, 0.04, said, fontsize=COVER_TEXT_SIZE)
     figure.text(0.95, 0.04, note, ha="right", fontsize=COVER_TEXT_SIZE, style="italic")
     return figure

@@ -13,6 +13,7 @@ PARTS = {  # of the power over time: name in the legend, colour, line
     "cpu_power_w": ("CPU", PALETTE[0], "-"),
     "gpu_power_w": ("GPU", PALETTE[1], "--"),
     "dram_power_w": ("memory", PALETTE[2], ":"),
+    "wall_power_w": ("whole machine", PALETTE[3], "-."),
 }
 
 TABLES: tuple[str, ...] = (
@@ -26,7 +27,8 @@ def draw(trace: pd.DataFrame, windows: pd.DataFrame, runs: pd.DataFrame, note: s
     """Draw the power of one run of each runtime over its windows, for the first model.
 
     The run is the first valid one of kind task; `trace` holds one row per second. Lines are CPU,
-    GPU and memory, where there is a source. A line says so where the records hold no trace.
+    GPU, memory and the whole machine, where there is a source. A line says so where the records
+    hold no trace.
     """
     models = [model for model in models_of(runs) if model in set(trace["model"])]
     own = where(trace, kind="task", model=models[0]) if models else trace
@@ -36,7 +38,7 @@ def draw(trace: pd.DataFrame, windows: pd.DataFrame, runs: pd.DataFrame, note: s
     titles = [look.label for look in runtimes.values()]
     x_label = f"Time since the start of the run (s), {models[0]}"
     figure, panels = stack_of_panels(titles, "Power (W)", x_label, note)
-    parts = [part for part in PARTS if own[part].notna().any()]
+    parts = [part for part in PARTS if part in own and own[part].notna().any()]
     for axes, runtime in zip(panels, runtimes, strict=True):
         seen = where(own, runtime=runtime).sort_values("time_s")
         run = where(windows, model=models[0], runtime=runtime, kind="task")
