@@ -131,9 +131,9 @@ def test_what_is_seen_of_readings_is_their_power_step_interval_and_energy():
     seen = observe(counted)
     assert (seen.readings, seen.seconds) == (11, 10.0)
     assert seen.energy_j == pytest.approx(18.0) and seen.mean_power_w == pytest.approx(1.8)
-    assert seen.step == pytest.approx(3.6) and seen.update_interval_s == 2.0
+    assert (seen.step, seen.unit) == (pytest.approx(3.6), "J") and seen.update_interval_s == 2.0
     assert (seen.round_trip_s, seen.slowest_round_trip_s) == pytest.approx((0.15, 0.2))
     powered = observe([Reading(0.0, power_w=10.0), Reading(2.0, power_w=30.0)])
-    assert powered.energy_j == 40.0 and powered.step == 20.0
+    assert powered.energy_j == 40.0 and (powered.step, powered.unit) == (20.0, "W")
     nothing = observe([])
     assert nothing.readings == 0 and nothing.mean_power_w is None and nothing.step is None

@@ -93,12 +93,11 @@ def line_of(channel: Channel, taken: Sequence[Reading]) -> str:
 
 def summary(channel: Channel, seen: Observed) -> str:
     """Return the line of statistics of one channel."""
-    unit = "J" if channel.counts else "W"
     parts = [f"{number_of(seen.readings, 'reading')} in {seen.seconds:.1f} s"]
     if seen.mean_power_w is not None:
         parts.append(f"mean power {seen.mean_power_w:.2f} W")
     if seen.step is not None:
-        parts.append(f"smallest step seen {seen.step:.3g} {unit}")
+        parts.append(f"smallest step seen {seen.step:.3g} {seen.unit}")
     if seen.update_interval_s is not None:
         parts.append(f"a new value every {seen.update_interval_s:.1f} s")
     if seen.round_trip_s is not None and seen.slowest_round_trip_s is not None:

@@ -19,8 +19,8 @@ class Observed:
         seconds: from the first to the last.
         energy_j: by its counter, or the integral of its power by the trapezoid rule.
         mean_power_w: that energy over that time.
-        step: the smallest change of its number that was seen: joule, or watt of a channel that
-            tells power alone.
+        step: the smallest change of its number that was seen, in `unit`.
+        unit: J, or W of a channel that tells power alone.
         update_interval_s: the median time between changes; no shorter than the asking.
         round_trip_s: the median.
         slowest_round_trip_s: the largest.
@@ -31,6 +31,7 @@ class Observed:
     energy_j: float | None
     mean_power_w: float | None
     step: float | None
+    unit: str
     update_interval_s: float | None
     round_trip_s: float | None
     slowest_round_trip_s: float | None
@@ -59,6 +60,7 @@ def observe(readings: Sequence[Reading]) -> Observed:
         energy_j,
         energy_j / seconds if energy_j is not None and seconds > 0 else None,
         min((step for _, step in changes), default=None),
+        "J" if series is counted else "W",
         statistics.median(between_s) if between_s else None,
         statistics.median(trips_s) if trips_s else None,
         max(trips_s, default=None),
