@@ -148,6 +148,11 @@ def test_powers_are_those_between_moments_and_unknown_where_it_was_not_read():
     assert powers[2] == pytest.approx(WATTS, rel=0.05)
 
 
+def test_the_power_that_a_source_tells_is_not_taken_from_its_steps():
+    meter = polled([Reading(float(at), counted(at).energy_j, 70.0 + at) for at in range(61)])
+    assert meter.powers([20.5, 20.9], 20.3) == pytest.approx([90.4, 90.7])
+
+
 def test_a_meter_that_never_answers_delays_nobody():
     answer, asked = threading.Event(), threading.Event()
 
@@ -203,9 +208,7 @@ def test_a_meter_that_answers_again_is_read_again_and_closed_by_its_own_thread()
 
 def test_the_meter_called_wall_reads_the_whole_machine_and_no_part_of_it_twice():
     node = [Channel("wall", "energy", "a", None), Channel("cpu", "cpu_energy", "b", None)]
-    readings = [
-        [Reading(float(at), 100.0 * at), Reading(float(at), 60.0 * at)] for at in range(61)
-    ]
+    readings = [[Reading(float(at), 100.0 * at), Reading(float(at), 60.0 * at)] for at in range(61)]
     for name, whole_j in (("wall", 100.0 * 40), ("node", 160.0 * 40)):
         meter = Polled(Entry(name, "scripted", 1.0), Device())
         meter.meter.channels = node

@@ -19,14 +19,13 @@ from joules.core.stored import read_record, read_warm_up
 from joules.core.study import Study
 from joules.core.warm_up_files import WarmUp
 from joules.core.wording import percent
-from joules.inputs.humaneval import problems
 from joules.machine.processor import cpu_model
-from joules.measure import protocol
+from joules.measure import least_length, protocol
 from joules.measure.preparation import settings_of
 from joules.measure.warm_up import WARM_UP_PROBLEMS
 
 Four = tuple[float, float, float, float]  # least, middle, most, and the limit of what is possible
-MIDDLE, LIMIT = 1, 3
+MIDDLE, MOST, LIMIT = 1, 2, 3
 
 # Decoding reads every weight once per token, so memory bandwidth bounds it (Pope et al., MLSys
 # 2023). Two channels of DDR4-3200 have 51 GB/s (JEDEC JESD79-4) and a program gets less.
@@ -121,8 +120,27 @@ def run_s(cell: Cell, kind: str, study: Study, case: int) -> float:
 
 def tasks_of(study: Study, kind: str) -> int:
     """Return how many problems a run of a kind answers."""
-    every = len(problems())
-    return every if kind == "quality" or study.problems == "all" else study.problems
+    return least_length.problems_of(study, kind)
+
+
+def too_short(study: Study, cells: Mapping[tuple[str, str], Cell]) -> list[str]:
+    """Return which runs are too short for the headline's meter, even if they take the most time."""
+    return [
+        said
+        for (model, runtime), cell in cells.items()
+        for kind in study.kinds
+        for seconds in [tasks_of(study, kind) * prompt_s(cell, kind, MOST)]
+        if (
+            said := least_length.complaint(
+                study,
+                f"{model} on {runtime}",
+                kind,
+                seconds,
+                int(cell.tokens[LIMIT]),
+                "the forecast",
+            )
+        )
+    ]
 
 
 def cells_of(loaded: LoadedStudy) -> dict[tuple[str, str], Cell]:
@@ -186,6 +204,7 @@ def power_of(records: Sequence[Record], gpu_layers: int) -> tuple[list[float], s
         sum(window.energy_j.headline_j() for window in record.windows)
         / sum(window.duration_s for window in record.windows)
         for record in records
+        if all(window.energy_j.has_headline() for window in record.windows)
     ]
     if seen:
         tiers = "/".join(sorted({record.instrument.tier for record in records}))

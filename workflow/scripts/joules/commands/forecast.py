@@ -283,6 +283,8 @@ def act(options: argparse.Namespace) -> int:
     check_sense(study, loaded.catalogue, loaded.root)
     blocks = blocks_of(options.blocks, study.blocks)
     cells, records = cost.cells_of(loaded), cost.earlier_records(loaded)
+    if short := cost.too_short(study, cells):
+        raise UserError("\n".join(short))
     screen.print(Text(f"The study `{study.study}`, expected and not measured:", style="bold"))
     for what, text in report(loaded, blocks, cells, records):
         screen.print(Text(f"{what:<20} {text}"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from joules.commands.findings import Finding
+from joules.commands.meter_findings import meters
 from joules.commands.needs import ModelState, disk_needs, disk_of
 from joules.core.conditions import AskedSettings, Limits
 from joules.core.errors import UserError
@@ -22,6 +23,7 @@ from joules.machine.download import MARGIN_BYTES, for_people
 from joules.machine.processor import cpu_model, kinds_of_cores, text_of
 from joules.measure import instrument, tiers
 from joules.meters import all_meters, nvml
+from joules.meters.entries import polled_meters
 from joules.meters.reader import OwnReader
 
 LOAD_S = 1.0
@@ -187,11 +189,15 @@ def energy(study: Study) -> Iterator[Finding]:
     what, wanted = "energy tier", study.require_tier
     logging.disable(logging.WARNING)  # CodeCarbon says the same in many words
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            reader = OwnReader(all_meters())
+        named = polled_meters(study.meters)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            OwnReader(all_meters(), named=named) as reader,
+        ):
             seen = instrument.Instrument(
                 study.carbon.country_iso_code, Path(folder), reader, study.energy
             )
+            live = list(meters(study, named))
     except UserError as error:
         yield Finding("blocks", what, str(error))
         return
@@ -203,6 +209,7 @@ def energy(study: Study) -> Iterator[Finding]:
         yield Finding("blocks", what, f"{asked}. {seen.tier_reason}")
     else:
         yield Finding("ok" if seen.tier == "measured" else "note", what, text)
+    yield from live
     if seen.components["cpu"].generic_model:
         yield Finding(
             "note",

@@ -22,7 +22,7 @@ from joules.core.run_parameters import RunParameters
 from joules.core.study import Study
 from joules.inputs import tokenizer
 from joules.machine import lock, machine_state
-from joules.measure import instrument, protocol, tiers, time_to_end
+from joules.measure import instrument, least_length, protocol, tiers, time_to_end
 from joules.measure.agreement import check_agreement
 from joules.measure.fingerprint import fingerprint_of
 from joules.measure.preparation import (
@@ -150,6 +150,7 @@ def measure(
     check_require(parameters.arm.runtime, parameters.require, settings)
     tiers.require_gpu_meter(settings.gpu_layers)
     check_agreement(paths.agreement_file(results, run.model), run.arm, settings)
+    least_length.check(results, study)
     runs, most = plan_of(study), parameters.limits.attempts
     with lock.measuring(report):
         planned = place_of(run, runs)

@@ -67,8 +67,6 @@ class NamedMeters:
                 f"The power of the whole machine is read every {meter.entry.every_s:g} s from a "
                 f"meter, {label}, and integrated."
             )
-        if _is_emulated(meter):
-            reason += " The meter is emulated: it says itself that it is no real one."
         return tier, reason
 
     def component(self) -> dict[str, Component]:

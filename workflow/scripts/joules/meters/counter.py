@@ -90,6 +90,23 @@ class Counter:
         share = (moment_s - before_s) / (after_s - before_s) if after_s > before_s else 0.0
         return low + (high - low) * share
 
+    def covers(self, start_s: float, end_s: float) -> bool:
+        """Return whether there is a reading at or before one moment and at or after another."""
+        return bool(self.moments_s) and self.moments_s[0] <= start_s and end_s <= self.moments_s[-1]
+
+    def power_at(self, moment_s: float) -> float | None:
+        """Return the power at a moment of the past, in watt, interpolated between readings.
+
+        None where the source did not tell it around that moment.
+        """
+        after = bisect.bisect_left(self.moments_s, moment_s)
+        around = self.powers_w[max(0, after - 1) : after + 1]
+        if len(around) < 2 or around[0] is None or around[1] is None:
+            return around[0] if len(around) == 1 else None
+        before_s, after_s = self.moments_s[after - 1], self.moments_s[after]
+        share = (moment_s - before_s) / (after_s - before_s) if after_s > before_s else 0.0
+        return around[0] + (around[1] - around[0]) * share
+
     def inside(self, start_s: float, end_s: float) -> slice:
         """Return where the readings between two moments are."""
         return slice(

@@ -264,33 +264,34 @@ class Polled:
         )
 
     def powers(self, moments_s: Sequence[float], start_s: float) -> list[float | None]:
-        """Return the mean power of each interval that ends at one of these moments, in watt.
+        """Return the power of each interval that ends at one of these moments, in watt.
 
-        The first begins at `start_s`. None where it was not read around an interval.
+        The first begins at `start_s`. It is what the source told in the middle of the interval, or
+        else the mean by its counter. None where it was not read around an interval.
         """
         edges = [start_s, *moments_s]
-        return [
-            None if joules is None or later <= earlier else joules / (later - earlier)
-            for earlier, later in itertools.pairwise(edges)
-            for joules in [self._interpolated_j(earlier, later)]
-        ]
-
-    def _interpolated_j(self, start_s: float, end_s: float) -> float | None:
         with self._lock:
-            around = [
-                each.at_j(end_s) - each.at_j(start_s)
-                for each in self.counters
-                if each.moments_s and each.moments_s[0] <= start_s and each.moments_s[-1] >= end_s
+            return [
+                sum(found) if found and None not in found else None  # type: ignore[arg-type]
+                for earlier, later in itertools.pairwise(edges)
+                for found in [[_power_w(each, earlier, later) for each in self.counters]]
             ]
-        return sum(around) if around and len(around) == len(self.counters) else None
 
 
 def _between_j(counter: Counter, start_s: float, end_s: float) -> float | None:
-    moments = counter.moments_s
     inside = counter.inside(start_s, end_s)
-    if inside.start == inside.stop or moments[0] > start_s or moments[-1] < end_s:
+    if inside.start == inside.stop or not counter.covers(start_s, end_s):
         return None
     return counter.at_j(end_s) - counter.at_j(start_s)
+
+
+def _power_w(counter: Counter, start_s: float, end_s: float) -> float | None:
+    if end_s <= start_s or not counter.covers(start_s, end_s):
+        return None
+    told_w = counter.power_at((start_s + end_s) / 2)
+    if told_w is not None:
+        return told_w
+    return (counter.at_j(end_s) - counter.at_j(start_s)) / (end_s - start_s)
 
 
 def _seen_of(counter: Counter, start_s: float, end_s: float, entry: Entry) -> Seen:
