@@ -90,6 +90,16 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     load_duration_s: Annotated[
         NotNegative | None, _means("duration of loading the model in seconds")
     ] = None
+    energy_wall_j: Annotated[
+        Positive | None,
+        _means(
+            "energy of the whole machine at the wall, in joule, over the same time as energy_j: "
+            "the two are set side by side, and whether they rank the runtimes alike"
+        ),
+    ] = None
+    wall_idle_power_w: Annotated[
+        NotNegative | None, _means("power of the idle machine at the wall, in watt")
+    ] = None
     passed: Annotated[CountOrZero | None, _means("tasks answered correctly")] = None
     graded: Annotated[Count | None, _means("tasks that were graded")] = None
 

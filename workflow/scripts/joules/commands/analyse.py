@@ -2,7 +2,8 @@
 
 RUNS is a CSV file with one row per run. OUT gets comparisons.csv (one row per model and pair of
 runtimes), controls.csv and fixed.csv where there are such runs, cells.csv, explanations.csv,
-ranking.csv, sensitivity.csv, broken_rules.csv where a run broke one, claims.json and figures/.
+ranking.csv, sensitivity.csv, broken_rules.csv where a run broke one, wall.csv and wall_pairs.csv
+where there is energy_wall_j, claims.json and figures/.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from joules.analyse.broken_rules import broken_rules
 from joules.analyse.cells import cells
 from joules.analyse.comparison import compare
 from joules.analyse.conventions import ALPHA, MARGIN, Row
-from joules.analyse.derived_columns import derived_columns
+from joules.analyse.derived_columns import derived_columns, over
 from joules.analyse.drift import DRIFT_COLUMNS, drift
 from joules.analyse.estimates import numeric
 from joules.analyse.explanations import explanations
@@ -34,16 +35,19 @@ from joules.analyse.quality import (
 from joules.analyse.ranking import ranking
 from joules.analyse.run_table import BadTable, RunRow, describe, read_runs
 from joules.analyse.sensitivity import sensitivity
-from joules.analyse.tables import RUNS, TASKS, write_csv
+from joules.analyse.study_statistics import beside
+from joules.analyse.tables import RUNS, RUNS_BY_WALL, TASKS, write_csv
+from joules.analyse.wall import has_wall
 from joules.commands import command_line
-from joules.core.analysis import ALL_ARMS
+from joules.core.analysis import ALL_ARMS, NO_CLAIM
 from joules.core.errors import UserError
 from joules.core.wording import number_of
 from joules.draw.drawing import draw
 from joules.draw.style import save
-from joules.write.claims import claims
+from joules.write.claims import BY_WALL, claims
 from joules.write.claims_file import (
     Claim,
+    Claims,
     ComparedStudy,
     LabelledRuntime,
     NamedModel,
@@ -53,6 +57,7 @@ from joules.write.claims_file import (
 FILE_OF_KIND = {"task": "comparisons", "control": "controls", "fixed": "fixed"}
 ALSO_WRITTEN = (
     *("cells", "explanations", "ranking", "sensitivity", "drift", "break_even", "broken_rules"),
+    *BY_WALL,
 )
 UNSTATED = "unstated"
 
@@ -77,8 +82,23 @@ def completed(runs: Sequence[RunRow]) -> pd.DataFrame:
             "tier": run.tier or UNSTATED,
             "validity_codes": run.validity_codes or "",
         }
-        rows.append(msgspec.structs.asdict(run) | stated | derived)
-    return numeric(pd.DataFrame(rows, columns=RUNS.names))
+        rows.append(msgspec.structs.asdict(run) | stated | derived | _wall_columns(run))
+    by_wall = any(run.energy_wall_j is not None for run in runs)
+    columns = [*RUNS.names, *(RUNS_BY_WALL.names if by_wall else [])]
+    return numeric(pd.DataFrame(rows, columns=columns))
+
+
+def _wall_columns(run: RunRow) -> Row:
+    """Return the columns of the whole machine beside what `energy_j` adds up."""
+    idle_w, seconds = run.wall_idle_power_w, run.duration_s
+    idle_j = None if idle_w is None or seconds is None else idle_w * seconds
+    return {
+        "energy_processor_j": run.energy_j,
+        "wall_over_processor": over(run.energy_wall_j, run.energy_j),
+        "wall_idle_share": over(idle_j, run.energy_wall_j),
+        "processor_tier": run.tier,
+        "meter_emulated": False,
+    }
 
 
 def contrasts_of(text: str, runs: pd.DataFrame) -> list[tuple[str, str]]:
@@ -138,6 +158,7 @@ def analysed(
         "break_even": break_even(of_cells, comparisons)
         if loaded
         else pd.DataFrame(columns=BREAK_EVEN_COLUMNS),
+        **beside(runs, None),
     } | {name: pd.DataFrame(columns=columns) for name, columns in empty.items()}
 
 
@@ -181,7 +202,7 @@ def figures_of(runs: pd.DataFrame) -> list[str]:
         names.append("order")
     if runs[["passed", "graded", "tasks"]].notna().all(axis=None):
         names += ["energy_against_quality", "energy_per_correct"]
-    return names
+    return names + (["wall_beside_processor"] if has_wall(runs) else [])
 
 
 def _left_out(comparisons: pd.DataFrame) -> Iterator[str]:
@@ -218,6 +239,18 @@ def _line(row: Any) -> str:
     )
 
 
+def _line_of_wall(row: Any, found: Claims[ComparedStudy]) -> str:
+    """Return one pair at the wall beside `energy_j`, as a line for people."""
+    named = f"wall_pair.{row.model}.{row.runtime_a}.{row.runtime_b}"
+    told = found.claims[f"{named}.same_order"].may_be_stated
+    return (
+        f"{row.model}: {row.runtime_a} / {row.runtime_b} at the wall = {row.wall:.4f} "
+        f"[{row.wall_low:.4f}, {row.wall_high:.4f}], by energy_j {row.processor:.4f} "
+        f"[{row.processor_low:.4f}, {row.processor_high:.4f}]; same order: "
+        f"{row.same_order if told else NO_CLAIM}"
+    )
+
+
 def analyse(
     path: Path,
     folder: Path,
@@ -239,7 +272,7 @@ def analyse(
     folder.mkdir(parents=True, exist_ok=True)
     own = {
         name: comparisons[comparisons["kind"] == kind] for kind, name in FILE_OF_KIND.items()
-    } | {name: tables[name] for name in ALSO_WRITTEN}
+    } | {name: tables.get(name, pd.DataFrame()) for name in ALSO_WRITTEN}
     for name, table in own.items():
         (folder / f"{name}.csv").unlink(missing_ok=True)  # of an earlier table
         if len(table):
@@ -257,6 +290,7 @@ def analyse(
             f"{row.model}, {row.runtime_a} and {row.runtime_b}: no claim. {row.no_claim_reason}"
             for row in refused.itertuples()
         ]
+    lines += [_line_of_wall(row, found) for row in own["wall_pairs"].itertuples()]
     lines += [*_left_out(comparisons), found.permission.sentence]
     return [*lines, f"Tables, claims and figures are in {folder}"]
 

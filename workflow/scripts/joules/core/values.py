@@ -25,4 +25,4 @@ class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 # Codes of rules that are stated of a run, but are no ground to repeat it or to distrust it. A
 # counter of unknown range is wrong only when it starts again, and then it counts as reset. A meter
 # beside the headline loses its own number and no other.
-STATED_ONLY = ("not_settled", "counter_range_unknown", "meter_beside")
+STATED_ONLY = ("not_settled", "counter_range_unknown", "meter_beside", "gap_time")
