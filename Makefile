@@ -33,7 +33,7 @@ main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
 .PHONY: help all runtime doctor forecast register quick test schemas review import grade regrade
 .PHONY: analyse compare meter
-.PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill bench-compare trial-counters
+.PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill bench-meters bench-compare trial-counters
 
 help:
 	@echo "make all                     measure, grade, analyse and write the article"
@@ -149,6 +149,11 @@ bench-overhead:
 bench-compare:
 	@$(install) test
 	@.venv/bin/python tests/benchmarks/bench_compare.py
+
+# Needs a minute and a quiet machine: what reading every kind of meter costs, beside one that hangs.
+bench-meters:
+	@$(install) test
+	@.venv/bin/python tests/benchmarks/bench_meters.py
 
 # Needs ten minutes: 50 kills of a real small study, and what they lose.
 bench-kill:

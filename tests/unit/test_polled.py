@@ -8,6 +8,7 @@ from scripted_meter import POWER_ALONE, WATTS, Device, counted, polled
 
 from joules.meters.meter import Channel, Reading, Refused, Unreachable
 from joules.meters.polled import LEAST_READINGS, Entry, Polled
+from joules.meters.reader import OwnReader
 
 
 def test_the_energy_of_a_window_is_known_to_a_step_and_an_interval():
@@ -169,3 +170,19 @@ def test_the_meter_called_wall_reads_the_whole_machine_and_no_part_of_it_twice()
         assert meter.energy_j(10.0, 50.0) == pytest.approx(whole_j)
         assert meter.is_of_whole_machine == (name == "wall")
     assert meter.window_j(10.0, 50.0, 5.0, "cpu") == pytest.approx(60.0 * 40)
+
+
+def test_the_end_of_a_window_and_of_a_run_wait_for_no_meter_that_hangs():
+    answer, asked = threading.Event(), threading.Event()
+
+    def hang():
+        asked.set()
+        answer.wait()
+
+    stuck = Polled(Entry("wall", "scripted", 0.1), Device(answers=hang))
+    with OwnReader([], named=[stuck]) as reader:
+        assert asked.wait(10)
+        assert reader.total_j() == dict.fromkeys(("cpu", "gpu", "dram", "psys"))
+        assert reader.largest_gap_s(0.0, 1.0) is None, "it is no counter of the processor's"
+    assert stuck._thread.is_alive() and stuck._thread.daemon
+    answer.set()

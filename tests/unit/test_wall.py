@@ -5,13 +5,17 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_tables import study_tables
+import synthetic
+import synthetic_wall
+from synthetic_tables import study_tables, tables_of
 from synthetic_wall import LOSS, REST_W, wall_j
 
 from joules.analyse.comparison import compare
 from joules.analyse.permission import permission
 from joules.analyse.tables import RUNS, TRACE
 from joules.analyse.wall import has_wall, is_emulated, wall, wall_pairs
+from joules.core import stored
+from joules.core.errors import UserError
 
 OPTIONS = {"models": ("parrot-1m",), "blocks": 8, "problems": 3, "seed": 5}
 
@@ -115,3 +119,13 @@ def test_an_emulated_meter_permits_no_claim_where_it_is_the_headline(tmp_path_fa
         assert said.energy_difference != refused
     compared = compare(by_wall.runs)
     assert "counted by a meter at the wall" in permission(compared, "measured", "wall").reason
+
+
+def test_records_of_two_meters_are_not_analysed_together(tmp_path):
+    written = synthetic.write_study(tmp_path, **OPTIONS)
+    synthetic_wall.add_to(written)
+    last = written.records[-1]
+    other = synthetic_wall.with_meter(stored.read_record(last), device=("Plug 2", "1.0"))
+    stored.write_record(last, other)
+    with pytest.raises(UserError, match="differ in the meter at the wall .*Plug 1.*Plug 2"):
+        tables_of(written)

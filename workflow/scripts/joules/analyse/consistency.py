@@ -11,6 +11,7 @@ from pathlib import Path
 
 from joules.analyse.mixes import AGAIN
 from joules.core import paths
+from joules.core.energy import WALL
 from joules.core.errors import UserError
 from joules.core.grade_file import Grade
 from joules.core.inference import Settings
@@ -68,6 +69,10 @@ def check_alike(alike: Alike, record: Record, path: Path) -> None:
     alike.check("the problems and prompts", f"{model}, kind {kind}", prompts, path, AGAIN, _prompts)
     alike.check("the energy tier", "all records", record.instrument.tier, path, AGAIN)
     alike.check("the headline's energy", "all records", record.instrument.headline, path, AGAIN)
+    meter = record.instrument.wall_meter()
+    if record.instrument.headline == WALL and meter is not None:
+        device = (meter.module, meter.device.get("model"), meter.every_s, meter.emulated)
+        alike.check("the meter at the wall", "all records", device, path, AGAIN)
 
 
 def _equal_ones(record: Record, kind: str) -> str:
