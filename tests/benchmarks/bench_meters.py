@@ -1,8 +1,8 @@
 """What reading meters costs: every kind at once, one reading a second, beside one that hangs.
 
 Prints `meters`, `cpu_share` (of one core, over all threads and child processes), `readings` (the
-fewest of a plug or logger), `hung_readings`, and `longest_look_ms`, the longest that the end of a window
-took while all that went on, one `name: value` a line.
+fewest of a plug or logger), `hung_readings`, and `longest_look_ms`, the longest that the end of a
+window took while all that went on, one `name: value` a line.
 
 Plugs are emulated, each in a process of its own, whose time does not count. A meter with an
 environment of its own is read where `.venvs` has it.

@@ -66,6 +66,7 @@ rule compare:
         tasks="<results>/tables/tasks.parquet",
         code=code_of("compare", "core", "inputs", "analyse"),
     output:
+        **BY_WALL,
         cells=report(
             "<results>/statistics/cells.csv",
             caption="../report/cells.rst",
@@ -146,7 +147,6 @@ rule compare:
             category="Tables",
             labels={"table": "broken rules"},
         ),
-        **BY_WALL,
     log:
         "<logs>/compare.log",
     conda:
@@ -161,6 +161,7 @@ rule compare:
 rule claim:
     """State every number of the article, and what may be said of it."""
     input:
+        **BY_WALL,
         runs="<results>/tables/runs.parquet",
         attempts="<results>/tables/attempts.csv",
         validity="<results>/tables/validity.csv",
@@ -181,7 +182,6 @@ rule claim:
         explanations="<results>/statistics/explanations.csv",
         texts="<results>/statistics/texts.csv",
         broken_rules="<results>/statistics/broken_rules.csv",
-        **BY_WALL,
         code=code_of("claim", "core", "inputs", "analyse", "write"),
     output:
         "<results>/claims.json",
