@@ -20,7 +20,8 @@ from PIL import Image
 from small_study import Tree, clean_copy
 
 PASSWORD = "ample-Quartz-71"  # planted: nothing that a study writes may hold it
-LOAD = Load(base_w=60.0, swing_w=15.0, period_s=17.0, burst_w=0.0)
+LOAD = Load(base_w=300.0, swing_w=60.0, period_s=17.0, burst_w=0.0)
+EVERY_S = 0.1  # a quiet machine answers all tasks within seconds, where they end by themselves
 MODULE = '''"""llama-cpp-python under another name."""
 
 from joules.runtimes import llama_cpp
@@ -41,14 +42,15 @@ STUDY = {
     "problems": "all",
     "energy": "wall",
     "require_tier": "measured",
-    "settings": {"context_length": 1024, "max_tokens": 96},
+    "settings": {"context_length": 2048, "max_tokens": 400},
+    "limits": {"gap_time": 0.001},  # so that it is flagged
 }
 
 
 @pytest.fixture(scope="module")
 def plug():
     """A plug that meters a load whose energy is known."""
-    with ShellyPlug(LOAD, password=PASSWORD, latency_s=0.03) as made:
+    with ShellyPlug(LOAD, password=PASSWORD, latency_s=0.03, update_s=0.1) as made:
         yield made
 
 
@@ -67,7 +69,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory, plug: ShellyPlug):
         options["stand_in"] = options["llama_cpp"]
         options_file.write_text(yaml.safe_dump(options))
         entry = {"module": "shelly", "host": plug.address, "password_env": "PLUG_PASSWORD"}
-        entry |= {"every_s": 0.5}
+        entry |= {"every_s": EVERY_S}
         copied.configure(**STUDY, meters={"wall": entry})
         yield copied
 
@@ -134,7 +136,7 @@ def test_every_record_says_what_the_plug_is_and_that_it_is_emulated(measured):
     for record in measured:
         meter = record["instrument"]["meters"]["wall"]
         assert meter["emulated"] and "emulated" in meter["device"]["model"]
-        assert meter["readings"] > 30 and meter["round_trip_s"] > 0.02
+        assert meter["readings"] > 20 and meter["round_trip_s"] > 0.02
         assert "127.0.0.1" not in json.dumps(record), "an address is nobody's business"
 
 
@@ -163,7 +165,8 @@ def test_the_article_says_whose_energy_it_is_and_that_the_plug_is_emulated(artic
     assert "no energy per phase is given" in article
     assert "every interval of energy here is over blocks" in article
     assert "over blocks and problems" not in article
-    assert "**Flagged.**" in article, "answers of milliseconds leave much time to the gaps"
+    flagged = r"\*\*Flagged\.\*\* parrot-3m on Stand-in: \d.* %.* limit is 0\.1 %"
+    assert re.search(flagged, article), "the gaps' share of the time"
 
 
 def test_every_caption_of_energy_says_that_it_is_the_wall_s(article):
@@ -180,7 +183,7 @@ def test_the_article_sets_processor_and_wall_side_by_side(article, finished):
     section = article.split("### Processor and wall")[1].split("### Noise")[0]
     assert "The processor's energy is modelled here" in section.replace("’", "'")
     assert section.count("| parrot-3m | llama-cpp-python |") == 1
-    assert "Whether the ranking holds" in section and "no claim |" in section
+    assert "Whether the ranking holds" in section and re.search(r"\| no claim +\|", section)
     picture = finished.folder / "results/small/figures/wall_beside_processor.png"
     assert Image.open(picture).size[0] > 500
     names = {path.stem for path in picture.parent.glob("*.svg")}
@@ -200,7 +203,7 @@ def test_no_file_that_the_study_wrote_holds_the_password(finished, tmp_path):
     held = [path for path in files if PASSWORD.encode() in path.read_bytes()]
     assert [path for path in held if path.name != Path(__file__).name] == []
     config = next(tmp_path.rglob("config.yaml")).read_text()
-    assert yaml.safe_load(config)["meters"] == {"wall": {"module": "shelly", "every_s": 0.5}}
+    assert yaml.safe_load(config)["meters"] == {"wall": {"module": "shelly", "every_s": EVERY_S}}
 
 
 def test_the_doctor_reads_the_plug_live(tree):
