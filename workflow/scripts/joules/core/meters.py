@@ -9,10 +9,14 @@ from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, UnsetType
 
+from joules.core.energy import WALL
 from joules.core.inference import Facts, Options
 from joules.core.keys import Schema
-from joules.core.values import Stored
+from joules.core.values import EnergyChoice, Stored
 
+MeterName = Annotated[
+    str, Meta(pattern=r"^[a-z0-9_]+$(?!\n)", title="a name of small letters, digits and `_`")
+]
 MODULE, EVERY_S = "module", "every_s"  # the keys of a meter's entry that are not its module's own
 SHORTEST_S, LONGEST_S = 0.1, 60.0  # between two readings
 ENTRIES: Final[Schema] = {
@@ -68,11 +72,18 @@ class MeterFacts(Stored, frozen=True, kw_only=True):
     ]
 
 
-def check_entries(meters: Mapping[str, Options]) -> None:
+def check_entries(meters: Mapping[str, Options], energy: EnergyChoice) -> None:
     """Raise ValueError for an entry without a module, or with times between readings that are odd.
 
-    What else is in an entry is checked by its module.
+    So too where the headline, `energy`, is the wall and no entry is called so. What else is in an
+    entry is checked by its module.
     """
+    if energy == WALL and WALL not in meters:
+        raise ValueError(
+            "`energy` is wall and `meters` has no `wall`: nothing would be measured. Name the "
+            "meter, as `meters: {wall: {module: shelly, host: 192.0.2.7}}`, or take `energy: "
+            "processor`."
+        )
     for name, entry in meters.items():
         module, every_s = entry.get(MODULE), entry.get(EVERY_S, 1)
         if not isinstance(module, str) or not module:

@@ -32,11 +32,10 @@ from joules.core.conditions import (
     SettleRule,
     Windows,
 )
-from joules.core.energy import WALL
 from joules.core.errors import UserError
 from joules.core.inference import Options
 from joules.core.keys import EXPLAINED, Schema, converted, schema_of
-from joules.core.meters import ENTRIES, check_entries, public
+from joules.core.meters import ENTRIES, MeterName, check_entries, public
 from joules.core.values import EnergyChoice, RunKind, Tier
 
 StudyName = Annotated[
@@ -50,9 +49,6 @@ CampaignName = Annotated[
     str, Meta(pattern=f"^(?:{NAME})?{END}", title=f"nothing, or a name of {FORM}")
 ]
 ModelName = Annotated[str, Meta(pattern=f"^{NAME}{END}", title=f"a name of {FORM}")]
-MeterName = Annotated[
-    str, Meta(pattern=f"^[a-z0-9_]+{END}", title="a name of small letters, digits and `_`")
-]
 UNIQUE = {"uniqueItems": True}
 
 
@@ -287,13 +283,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
                 f"`energy` is gpu and `settings.gpu_layers` is {self.settings.gpu_layers}: no GPU "
                 "would compute. Let one compute, or take `energy: processor`."
             )
-        check_entries(self.meters)
-        if self.energy == WALL and WALL not in self.meters:
-            raise ValueError(
-                "`energy` is wall and `meters` has no `wall`: nothing would be measured. Name the "
-                "meter, as `meters: {wall: {module: shelly, host: 192.0.2.7}}`, or take `energy: "
-                "processor`."
-            )
+        check_entries(self.meters, self.energy)
         for runtime, options in self.runtime_options.items():
             if not isinstance(options.get("version"), str):
                 raise ValueError(
