@@ -14,7 +14,7 @@ from joules.core.paths import figure_names
 from joules.core.places import PACKAGE, REPOSITORY
 from joules.core.study import Study
 from joules.write import rendering
-from joules.write.claims import TABLES, claims
+from joules.write.claims import claims, tables_among
 from joules.write.claims_file import Claims, StudyFacts
 from joules.write.published_article import read_published_article
 from joules.write.study_facts import AskedStudy, representative_records, study_facts
@@ -60,7 +60,7 @@ def claimed(
     others = {"attempts": tables.attempts, "validity": tables.validity}
     for name, table in (found | others).items():
         write_csv(folder / f"{name}.csv", table)
-    read = {name: pd.read_csv(folder / f"{name}.csv") for name in (*TABLES, *others)}
+    read = {name: pd.read_csv(folder / f"{name}.csv") for name in tables_among(found)}
     records = representative_records(written.records, runs)
     about = study_facts(runs, records, asked_of(config), read["attempts"], read["validity"])
     about = msgspec.structs.replace(about, **({"demonstration": False} | (facts or {})))

@@ -6,6 +6,7 @@ import pytest
 
 from joules.commands import cost
 from joules.core import paths, stored
+from joules.core.arms import ArmFacts
 from joules.core.errors import UserError
 from joules.core.inference import Settings
 from joules.core.study import Study
@@ -43,7 +44,8 @@ def warmed_up(folder, answer_s):
             for index in range(8)
         ]
         made = WarmUp(
-            **{"model": "m", "runtime": runtime, "label": runtime.upper(), "protocol": "base"},
+            arm=ArmFacts(name=runtime, label=runtime.upper(), settings={}, options={}),
+            **{"model": "m", "runtime": runtime, "protocol": "base"},
             **{"facts": {}, "settings": settings, "settings_in_force": {}, "cannot_hold": []},
             **{"load_s": 1.0, "tokens_per_s": 50 / seconds, "answers": answers},
         )

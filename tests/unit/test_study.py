@@ -314,7 +314,12 @@ def test_an_archived_campaign_brings_its_own_configuration():
     kept = yaml.safe_load((REPOSITORY / f"data/measurements/{CAMPAIGN}/config.yaml").read_text())
     assert kept["settle"].pop("cap_s") == 4 and kept["limits"].pop("load_during_tasks_s") == 0.1
     later = {"energy": "processor", "mixed_machines": "refuse", "mixed_runtimes": "refuse"}
-    later |= {"contrasts": [], "arms": {}, "meters": {}, "settings": kept["settings"] | {"kv_cache": "f16"}}
+    later |= {
+        "contrasts": [],
+        "arms": {},
+        "meters": {},
+        "settings": kept["settings"] | {"kv_cache": "f16"},
+    }
     kept["limits"] |= {"gap_time": 0.05}
     assert plain(study) | {"study": "demo", "measurements": kept["measurements"]} == kept | later
 

@@ -69,7 +69,7 @@ def check(results: Path, study: Study) -> None:
 
 
 def _complaints(results: Path, study: Study) -> Iterator[str]:
-    cells = sorted({(run.model, run.runtime) for run in plan_of(study)})
+    cells = sorted({(run.model, run.arm) for run in plan_of(study)})
     for model, runtime in cells:
         file = paths.warm_up_file(results, model, runtime)
         if not file.exists():
@@ -84,5 +84,5 @@ def _complaints(results: Path, study: Study) -> Iterator[str]:
                 seconds = all_answers_s(pace.answer_s, lengths())
             else:
                 seconds = count * statistics.mean(pace.answer_s.values())
-            named = f"{model} on {warm_up.label}"
+            named = f"{model} on {warm_up.arm.label}"
             yield complaint(study, named, kind, seconds, most, "the warm-up")
