@@ -7,6 +7,7 @@ it: HTTP with a password, on this machine.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 from meters.load import Load
 from meters.shelly_plug import ShellyPlug
 from PIL import Image
-from small_study import Tree, clean_copy
+from small_study import Tree, built_copy
 
 PASSWORD = "ample-Quartz-71"  # planted: nothing that a study writes may hold it
 LOAD = Load(base_w=300.0, swing_w=60.0, period_s=17.0, burst_w=0.0)
@@ -42,7 +43,7 @@ STUDY = {
     "problems": "all",
     "energy": "wall",
     "require_tier": "measured",
-    "settings": {"context_length": 2048, "max_tokens": 160},
+    "settings": {"context_length": 2048, "max_tokens": 400},
     "limits": {"gap_time": 0.001},  # so that it is flagged
 }
 
@@ -59,7 +60,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory, plug: ShellyPlug):
     """A copy with the stand-in, whose configuration names the plug."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PLUG_PASSWORD", PASSWORD)
-        copied = clean_copy(tmp_path_factory.mktemp("wall") / "tree")
+        copied = built_copy(tmp_path_factory.mktemp("wall") / "tree")
+        built = copied.folder / "resources/runtimes"
+        shutil.copytree(built / "llama_cpp", built / "stand_in", symlinks=True)
         module = copied.folder / "workflow/scripts/joules/runtimes/stand_in.py"
         module.write_text(MODULE)
         envs = copied.folder / "envs"
