@@ -29,6 +29,9 @@ SMALL = DEMONSTRATION | {
 }
 
 
+BUILT_LLAMA_CPP = ".wheels/llama.cpp-*[0-9a-f]"  # not one that is being compiled, `.part`
+
+
 class Tree:
     """A clean copy of the repository with a configuration of its own."""
 
@@ -90,8 +93,19 @@ def jobs_of(output: str) -> dict[str, int]:
     return {row.split()[0]: int(row.split()[1]) for row in rows}
 
 
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file a second name; copy it where that is on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def clean_copy(target: Path) -> Tree:
-    """Copy the repository's own files, as a clone would have them."""
+    """Copy the repository's own files, as a clone would have them.
+
+    The llama.cpp that was compiled for the checkout comes along: it is the same for every copy.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=CHECKOUT,
@@ -104,6 +118,9 @@ def clean_copy(target: Path) -> Tree:
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(CHECKOUT / name, target / name)
+    for built in CHECKOUT.glob(BUILT_LLAMA_CPP):
+        kept = target / built.relative_to(CHECKOUT)
+        shutil.copytree(built, kept, symlinks=True, copy_function=link_or_copy)
     return Tree(target)
 
 
