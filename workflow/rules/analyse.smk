@@ -66,7 +66,15 @@ rule compare:
         tasks="<results>/tables/tasks.parquet",
         code=code_of("compare", "core", "inputs", "analyse"),
     output:
-        **BY_WALL,
+        **{
+            name: report(
+                table,
+                caption=f"../report/{name}.rst",
+                category="Tables",
+                labels={"table": name.replace("_", " ")},
+            )
+            for name, table in BY_WALL.items()
+        },
         cells=report(
             "<results>/statistics/cells.csv",
             caption="../report/cells.rst",
