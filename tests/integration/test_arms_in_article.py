@@ -70,7 +70,7 @@ def test_the_article_says_who_holds_the_settings_of_the_study_and_who_does_not(t
     assert (
         "Ollama, llama-cpp-python, llama-cpp-python (library stock) and Ollama 0.31.0 hold the "
         "settings of the study. llama-cpp-python (flash attention on) differs in flash attention "
-        "(yes). Ollama (as installed) was told the context length, the longest answer and greedy "
+        "(on). Ollama (as installed) was told the context length, the longest answer and greedy "
         "decoding, and nothing else; the rest is its own choice."
     ) in text
     first_page = text.split("## Introduction")[0]

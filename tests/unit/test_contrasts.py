@@ -109,7 +109,7 @@ def test_a_runtime_told_its_settings_and_left_alone_differs_by_the_defaults() ->
 @pytest.mark.parametrize(
     ("stated", "words"),
     [
-        ({"flash_attention": True}, "flash attention (no and yes)"),
+        ({"flash_attention": True}, "flash attention (off and on)"),
         ({"threads": 2}, "threads (1 and 2)"),
         ({"kv_cache": "q8_0"}, "KV cache (f16 and q8_0)"),
     ],
@@ -127,7 +127,7 @@ def test_two_settings_are_several_at_once() -> None:
     both = arm("llama_cpp", "llama-cpp-python, both", flash_attention=True, kv_cache="q8_0")
     found = contrast_of(LLAMA_CPP, both)
     assert found.title == "Several at once"
-    assert "is flash attention (no and yes) and KV cache (f16 and q8_0), so" in found.sentence
+    assert "is flash attention (off and on) and KV cache (f16 and q8_0), so" in found.sentence
     assert found.sentence.endswith("shows what these change together, and not which of them does.")
     one = arm("llama_cpp", "llama-cpp-python, flash attention on", flash_attention=True)
     assert contrast_of(one, both).kind == "setting"

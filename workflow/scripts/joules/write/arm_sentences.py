@@ -10,6 +10,7 @@ from joules.write.arm_words import (
     OWN_CHOICE_HIDDEN,
     in_sentence,
     setting_words,
+    state_words,
     value_words,
 )
 from joules.write.builds import Build, builds
@@ -111,7 +112,7 @@ class ArmSentences(Sentences):
         for runtime in self.told():
             if runtime.arm and runtime.arm.stated:
                 own = [
-                    f"{setting_words(name)} ({value_words(value)})"
+                    f"{setting_words(name)} ({state_words(value)})"
                     for name, value in runtime.arm.stated.items()
                 ]
                 found.append(f"{in_sentence(runtime.label)} differs in {listed(own)}.")

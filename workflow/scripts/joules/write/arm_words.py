@@ -21,7 +21,7 @@ def setting_words(name: str) -> str:
 
 
 def value_words(value: Scalar | Sequence[int]) -> str:
-    """Return the value of a setting in words; None is the runtime's own choice."""
+    """Return the value of a setting as a table has it; None is the runtime's own choice."""
     if value is None:
         return OWN_CHOICE_SHOWN
     if isinstance(value, bool):
@@ -29,3 +29,8 @@ def value_words(value: Scalar | Sequence[int]) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return str(value)
+
+
+def state_words(value: Scalar | Sequence[int]) -> str:
+    """Return the value of a setting as a sentence has it, where a switch is on or off."""
+    return ("on" if value else "off") if isinstance(value, bool) else value_words(value)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from joules.core.inference import OWN_CHOICE
 from joules.core.wording import listed
-from joules.write.arm_words import in_sentence, setting_words, value_words
+from joules.write.arm_words import in_sentence, setting_words, state_words
 from joules.write.builds import distance, engine_of
 from joules.write.claims_file import StudiedArm, StudiedRuntime
 
@@ -144,7 +144,7 @@ def _of_settings(a: StudiedRuntime, b: StudiedRuntime) -> list[Difference]:
         Difference(
             SETTING,
             setting_words(name)
-            + _both(value_words(a.arm.asked[name]), value_words(b.arm.asked[name])),
+            + _both(state_words(a.arm.asked[name]), state_words(b.arm.asked[name])),
         )
         for name in differing
     ]
@@ -158,8 +158,8 @@ def _chosen(installed: StudiedRuntime, own: StudiedArm, other: StudiedArm) -> st
     """Return what a runtime chose itself, against what another arm of it was asked for."""
     names = [name for name in OWN_CHOICE if other.asked.get(name) is not None]
     shown = [
-        f"{setting_words(name)} {value_words(own.in_force[name])} and not "
-        f"{value_words(other.asked[name])}"
+        f"{setting_words(name)} {state_words(own.in_force[name])} and not "
+        f"{state_words(other.asked[name])}"
         for name in names
         if own.in_force.get(name) not in (None, other.asked[name])
     ]
