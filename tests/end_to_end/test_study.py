@@ -20,7 +20,7 @@ import yaml
 from invented_claims import SECTIONS
 from small_study import clean_copy
 
-from joules.core.paths import figure_names
+from joules.core.paths import figures_of
 from joules.core.plan import plan
 from joules.runtimes import load
 
@@ -229,7 +229,7 @@ def test_snakemakes_report_shows_every_figure_and_table_and_calls_nobody(tree):
     with zipfile.ZipFile(tree.folder / "report.zip") as content:
         names = content.namelist()
         page = content.read(next(n for n in names if n.endswith("report.html"))).decode()
-    for stem in figure_names(tree.folder / "workflow/scripts/joules"):
+    for stem in figures_of(tree.folder / "workflow/scripts/joules", False, False):
         assert any(name.endswith(f"{stem}.svg") for name in names), stem
     for table in ("cells", "comparisons", "quality", "drift"):
         assert f"{table}.csv" in page or any(f"{table}.csv" in name for name in names), table
@@ -389,7 +389,7 @@ def test_a_failed_repetition_leaves_the_old_record_in_the_journal(tree):
     agreement.write_text(agreement.read_text().replace('"passed": true', '"passed": false'))
     done = tree.snakemake("--forcerun", "measure", "--", record, check=False)
     assert done.returncode != 0
-    assert "the runtimes do not agree" in done.stdout + done.stderr
+    assert "the arms do not agree" in done.stdout + done.stderr
     assert content in [p.read_bytes() for p in (tree.folder / RESULTS / "journal").glob("*.json")]
 
 
