@@ -17,14 +17,14 @@ from drawn_figures import (
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from joules.core.paths import figure_names
+from joules.core.paths import figures_of
 from joules.core.places import PACKAGE
 from joules.draw.drawing import draw
 from joules.draw.looks import arms_in_order, looks
 from joules.draw.panels import in_lines
 from joules.draw.style import DARKER, PALETTE, ROW_LETTERS
 
-NAMES = pytest.mark.parametrize("name", figure_names(PACKAGE))
+NAMES = pytest.mark.parametrize("name", figures_of(PACKAGE, has_wall=False, is_by_wall=False))
 FEW = ("lib_flash", "server", "lib_stock", "lib")
 LARGEST_HEIGHT = 9.0  # inches: with its caption it stays on one page
 

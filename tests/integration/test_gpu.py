@@ -17,6 +17,7 @@ from joules.core.errors import UserError
 from joules.core.inference import Settings
 from joules.core.machine_facts import Gpu
 from joules.core.reading import load_study
+from joules.inputs import llama_cpp_bindings
 from joules.machine import machine_state
 from joules.measure import instrument, run_entries, tiers, validity
 from joules.meters import nvml, reader
@@ -443,6 +444,6 @@ def test_each_bundled_runtime_is_told_how_many_layers_the_gpu_computes(monkeypat
         GGML_TYPE_F16=1,
         llama_model_get_vocab=lambda model: None,
     )
-    monkeypatch.setitem(sys.modules, "llama_cpp", library)
+    monkeypatch.setattr(llama_cpp_bindings, "load", lambda: library)
     llama_cpp.Worker("m.gguf", settings)
     assert told["n_gpu_layers"] == 99

@@ -45,12 +45,12 @@ def options_of(text: str) -> Options:
     return {key: value for key, value in options.items() if key not in OF_ENTRY}
 
 
-def named(name: str) -> type[Meter]:
-    """Return the meter of that name. Raises UserError with all names for another one."""
-    if name.strip():
-        return meters.load(name.strip())
-    raise UserError(
-        f"No meter is named; expected NAME, one of: {', '.join(meters.names())}. "
+def given_name(text: str) -> str:
+    """Return the name of a meter; an empty one, as `make` gives for an unset NAME, is refused."""
+    if text.strip():
+        return text.strip()
+    raise argparse.ArgumentTypeError(
+        f"no meter is named; expected NAME, one of: {', '.join(meters.names())}. "
         "For example: make meter NAME=shelly OPTIONS='{host: 192.0.2.7}'"
     )
 
@@ -111,7 +111,7 @@ def summary(channel: Channel, seen: Observed) -> str:
 
 def act(options: argparse.Namespace) -> int:
     """Read until ended; return 0 when there was a reading, 1 when there was none."""
-    kind = named(options.name)
+    kind = meters.load(options.name)
     meter = kind(options_of(options.options)) if not kind.ALWAYS_READ else kind()
     taken: list[list[Reading]] = []
     failed = 0
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = command_line.Command(
         "meter", __doc__, "make meter NAME=shelly OPTIONS='{host: 192.0.2.7}'"
     )
-    command.add_argument("name", help=f"one of: {', '.join(meters.names())}")
+    command.add_argument("name", type=given_name, help=f"one of: {', '.join(meters.names())}")
     command.add_argument("--options", default="", help="its options, a mapping in YAML")
     return command_line.run(command, arguments, act)
 
