@@ -7,7 +7,7 @@
 #   NAME      a runtime, for `make runtime`; an energy meter, for `make meter`
 #   OPTIONS   for `make meter`, the meter's options in YAML, as '{host: 192.0.2.7}'
 #   CAMPAIGN  a folder of data/measurements/, for `make review`
-#   ARCHIVE   a file results/<study>/archive/<campaign>.zip, for `make import`
+#   ARCHIVE   a file of results/<study>/archive/, for `make import`
 #   RUNS      a table of runs as CSV, for `make analyse`; OUT: a folder for what comes of it
 #   CAMPAIGNS for `make compare`, folders of data/measurements/ or paths of archives, with commas between;
 #             without it, all that lie there; OUT: a folder for page, figure and tables
@@ -31,7 +31,7 @@ given = $(if $(findstring environment,$(origin $(1))),$(error $(1) is set in the
 tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
-.PHONY: help all runtime doctor forecast register quick test schemas review import grade regrade
+.PHONY: help all runtime doctor forecast register quick test schemas review import pack grade regrade
 .PHONY: analyse compare meter
 .PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill bench-meters bench-compare trial-counters
 
@@ -46,7 +46,8 @@ help:
 	@echo "make quick                   linters, types and the tests of single parts, in under a minute"
 	@echo "make test                    every test and check"
 	@echo "make schemas                 write workflow/schemas/ anew from the types"
-	@echo "make import ARCHIVE=FILE     unpack an archive into data/measurements/ and check its sums"
+	@echo "make import ARCHIVE=FILE     unpack an archive, checked: into data/measurements/, or to go on (with CONFIG=FILE)"
+	@echo "make pack CONFIG=FILE        pack what is there of an unfinished study, to go on elsewhere or later"
 	@echo "make grade SAMPLES=A OUT=B   grade HumanEval samples made elsewhere, in the sandbox"
 	@echo "make regrade CAMPAIGN=NAME   grade the answers of data/measurements/NAME anew, and name what differs"
 	@echo "make analyse RUNS=A OUT=B    compare runtimes by a table of runs measured elsewhere"
@@ -101,7 +102,11 @@ review:
 
 import:
 	@$(install) review
-	@$(tool) joules.commands.import_campaign "$(call given,ARCHIVE)" data/measurements
+	@$(tool) joules.commands.import_campaign "$(call given,ARCHIVE)" data/measurements --config "$(call given,CONFIG)"
+
+pack:
+	@$(install) review
+	@$(tool) joules.commands.pack "$(call given,CONFIG)"
 
 grade:
 	@$(install) review

@@ -11,11 +11,11 @@ from pathlib import Path
 import yaml
 
 from joules.core import paths
+from joules.core.keys import merged
 from joules.core.places import REPOSITORY
 from joules.core.reading import load_study
 from joules.core.run_parameters import options_of
 from joules.core.stored import write_provided
-from joules.core.study import merged
 from joules.runtimes import load
 
 CHECKOUT = REPOSITORY

@@ -25,9 +25,10 @@ import synthetic  # noqa: E402
 import yaml  # noqa: E402
 
 from joules.core import paths  # noqa: E402
+from joules.core.keys import merged  # noqa: E402
 from joules.core.plan import Run, plan_of, to_csv  # noqa: E402
 from joules.core.reading import DEFAULT, read_configuration, study_of  # noqa: E402
-from joules.core.study import Study, archived_configuration, merged  # noqa: E402
+from joules.core.study import Study, archived_configuration  # noqa: E402
 
 MODELS = tuple(f"model-{letter}" for letter in "abcde")
 RUNTIMES = ("ollama", "llama_cpp", "third")

@@ -19,6 +19,7 @@ from joules.core.prompts_file import PromptedModel, PromptRow, PromptsFile
 from joules.core.reading import load_study
 from joules.core.record import BrokenRule, Record
 from joules.core.registration import registration_of
+from joules.core.unfinished_file import Unfinished
 from joules.core.warm_up_files import WarmUp, WarmUpAnswer
 from joules.inputs.study_plan import study_plan
 
@@ -233,12 +234,14 @@ def written(tmp_path):
     plan = study_plan(loaded.study, loaded.catalogue)
     registration = registration_of("demo", plan, datetime.datetime.now(datetime.UTC))
     stored.write_registration(tmp_path / "registration.json", registration)
+    unfinished = Unfinished(schema=1, planned=2, measured=1, missing=["grades/m/a/task/2.json"])
     return [
         ("record", json.loads(RECORD.read_text())),
         ("record", json.loads(SCHEMA_1.read_text())),
         ("attempt", json.loads(RECORD.read_text())),
         ("grade", json.loads((CAMPAIGN / "grades/parrot-1m/ollama/task/1.json").read_text())),
         ("registration", json.loads((tmp_path / "registration.json").read_text())),
+        ("unfinished", json.loads(stored.unfinished_text(unfinished))),
         ("agreement", json.loads((CAMPAIGN / "agreement/parrot-1m.json").read_text())),
         ("warm_up", json.loads((tmp_path / "warm_up.json").read_text())),
         ("provided_facts", json.loads((tmp_path / "facts.json").read_text())),

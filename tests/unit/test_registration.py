@@ -43,10 +43,11 @@ def with_code(plan: Plan) -> Plan:
     return msgspec.structs.replace(plan, analysis=CODE)
 
 
-def planned(catalogue: dict[str, object] | None = None, **changes: object) -> Plan:
+def planned(pinned: dict[str, object] | None = None, **changes: object) -> Plan:
     """Return the plan of a small study with some keys changed."""
     study = study_from({**CONFIG, **changes}, OPTIONS)
-    return with_code(study_plan(study, catalogue_from(catalogue or {"models": MODELS})))
+    catalogue = catalogue_from(pinned or {"models": MODELS}, study.catalogue)
+    return with_code(study_plan(study, catalogue))
 
 
 PLAN = planned()
@@ -70,6 +71,7 @@ KEYS: dict[str, tuple[object, list[str]]] = {
         {"a": {"runtime": "a"}, "b": {"runtime": "b", "settings": "as_installed"}},
         ["what is compared", "the seed or the order of runs", "the settings"],
     ),
+    "catalogue": ({"m": {"path": "/a/b.gguf"}}, []),
     "runtime_options": ({"b": {"version": "2"}}, ["what is compared"]),
     "contrasts": ([["a", "b"]], ["what is compared"]),
     "kinds": (["task", "control", "quality"], ["the kinds of runs"]),
@@ -77,6 +79,7 @@ KEYS: dict[str, tuple[object, list[str]]] = {
     "seed": (2, ["the seed or the order of runs"]),
     "problems": (20, ["the problems"]),
     "energy": ("gpu", ["the headline"]),
+    "meters": ({"wall": {"module": "shelly", "host": "192.0.2.7"}}, ["the headline"]),
     "settings": ({"gpu_layers": 2}, ["the settings"]),
     "require": (["threads"], ["the settings"]),
     "windows": ({"idle_s": 20}, ["the windows"]),

@@ -23,7 +23,7 @@ from joules.core.catalogue import (
     source_of,
 )
 from joules.core.errors import UserError
-from joules.core.keys import Key, keys_of
+from joules.core.keys import Key, keys_of, merged
 from joules.core.places import PACKAGE, REPOSITORY
 from joules.core.reading import archived_study, load_study, read_catalogue, study_of
 from joules.core.run_parameters import (
@@ -38,7 +38,6 @@ from joules.core.study import (
     Study,
     archived_configuration,
     configuration_schema,
-    merged,
     study_from,
 )
 
@@ -318,6 +317,7 @@ def test_an_archived_campaign_brings_its_own_configuration():
         "contrasts": [],
         "arms": {},
         "meters": {},
+        "catalogue": {},
         "settings": kept["settings"] | {"kv_cache": "f16"},
     }
     kept["limits"] |= {"gap_time": 0.05}
@@ -442,7 +442,6 @@ def catalogue_with(entry: Mapping[str, object]) -> ModelEntry:
         ({"sha265": "0" * 64}, "sha265.*Did you mean sha256"),
         ({"sha256": "0" * 63}, "`sha256` is '0000.*Expected 64 small hexadecimal digits"),
         ({"sha256": "Z" * 64}, "`sha256` is 'ZZZ"),
-        ({"path": "a.gguf"}, "both or neither of `path` and `url`"),
         ({"bytes": "many"}, "`bytes` is 'many'"),
         ({"bytes": 0}, "`bytes` is 0"),
         ({"prompt_style": "instruct"}, "`prompt_style` is 'instruct'"),

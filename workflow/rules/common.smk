@@ -11,7 +11,7 @@ import msgspec
 from snakemake.exceptions import WorkflowError
 
 from joules.core import paths
-from joules.core.catalogue import archived_catalogue_of, prompting_of, source_of
+from joules.core.catalogue import archived_catalogue_of, identity_of, prompting_of
 from joules.core.energy import WALL
 from joules.core.errors import UserError
 from joules.core.plan import Run, positions, urgency
@@ -65,8 +65,10 @@ def checked_study():
     """Return study, catalogue, runs and plan; a mistake of the user is one line, no traceback."""
     try:
         study = study_of(config, ROOT)
-        catalogue = archived_catalogue(study, ROOT) if study.archived else read_catalogue(ROOT)
-        if not study.archived:
+        if study.archived:
+            catalogue = archived_catalogue(study, ROOT)
+        else:
+            catalogue = read_catalogue(ROOT, study.catalogue)
             check_names(study, catalogue, paths.runtime_names(PACKAGE))
             check_sense(study, catalogue, ROOT)
             check_told(study)
@@ -188,9 +190,9 @@ def environment_of_arm(wildcards):
     return f"../../envs/runtime-{STUDY.compared[wildcards.arm].runtime}.yaml"
 
 
-def source_of_model(wildcards):
-    """Return what decides a model file's bytes: where it is, its hash and its size."""
-    return msgspec.to_builtins(source_of(CATALOGUE.models[wildcards.model]))
+def identity_of_model(wildcards):
+    """Return what decides a model file's bytes; where it comes from is no part of it."""
+    return msgspec.to_builtins(identity_of(wildcards.model, CATALOGUE, read_catalogue(ROOT)))
 
 
 def prompting_of_model(wildcards):
@@ -232,7 +234,7 @@ def configuration_to_archive():
 def catalogue_to_archive():
     """Return the entries of the study's models, or what a campaign that is packed again came with."""
     if not STUDY.archived:
-        return archived_catalogue_of(CATALOGUE, STUDY.models)
+        return archived_catalogue_of(CATALOGUE, STUDY.models, read_catalogue(ROOT))
     file = ROOT / SOURCE / paths.CATALOGUE
     return read_configuration(file) if file.exists() else None
 

@@ -1,7 +1,7 @@
-# Needs model files and provided runtimes. Leaves prompts, warm-ups, agreements, the schedule and
-# one record per run. Measuring rules claim every core and the meter, so that nothing of the
-# workflow runs beside them. The number of blocks and the positions are no parameters: more blocks
-# must leave finished runs alone.
+# Needs model files and provided runtimes, and takes records that were imported. Leaves prompts,
+# warm-ups, agreements, the schedule and one record per run. Measuring rules claim every core and the
+# meter, so that nothing of the workflow runs beside them. The number of blocks and the positions are
+# no parameters: more blocks must leave finished runs alone.
 
 
 rule write_prompts:

@@ -1,4 +1,4 @@
-# Needs config/models.yaml. Leaves resources/models/{model}.gguf, checked against its sha256.
+# Needs config/models.yaml and the study's own entries. Leaves resources/models/{model}.gguf, checked against its sha256.
 # Nothing here has a parameter that differs between studies and is not in its path: else one
 # study would make the runs of another stale.
 
@@ -13,7 +13,7 @@ rule fetch_model:
     conda:
         "../../envs/analysis.yaml"
     params:
-        entry=source_of_model,
+        entry=identity_of_model,
         lock_file="resources/models.lock.json",
     script:
         "../scripts/fetch_model.py"

@@ -22,7 +22,8 @@ if __name__ == "__main__":
         read = {name: pd.read_csv(given[name]) for name in tables_among(given.keys())}
         seen = (read["attempts"], read["validity"], registration)
         facts = study_facts(runs, records, asked, *seen)
-        found = claims(facts, read, published_scores(read_catalogue(), asked.models))
+        catalogue = read_catalogue(own=snakemake.config["catalogue"])
+        found = claims(facts, read, published_scores(catalogue, asked.models))
         write_claims(snakemake.output[0], found)
         for warning in found.study.warnings:
             report(f"warning: {warning.text}")

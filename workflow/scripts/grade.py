@@ -1,7 +1,9 @@
 """Rule grade: a verdict for every task of one run."""
 
 import os
+from pathlib import Path
 
+from joules.core.imported import take_grade
 from joules.core.reporting import reporting
 from joules.core.stored import read_prompts_file, read_record, write_grade
 from joules.grade.grading import grade_record
@@ -11,13 +13,18 @@ from joules.machine.lock import measuring
 
 if __name__ == "__main__":
     with reporting(snakemake.log[0]) as report:
-        record = read_record(snakemake.input["record"])
-        prompts = read_prompts_file(snakemake.input["prompts"])
-        # `--cores 1` is for measuring, and nothing is measured beside this.
-        workers = max(snakemake.threads, min(2, os.cpu_count() or 1))
-        # Another study on this machine may be measuring now.
-        with measuring(report):
-            nonce = sandbox.new_nonce()
-            grade = grade_record(record, prompts, problems(), workers, nonce)
-        write_grade(snakemake.output[0], grade)
-        report(f"{grade.passed} of {grade.total} passed ({grade.sandbox.mechanism})")
+        record_file, target = Path(snakemake.input["record"]), Path(snakemake.output[0])
+        if take_grade(record_file, target):
+            report("taken from the imported archive, not graded")
+        else:
+            record, prompts = (
+                read_record(record_file),
+                read_prompts_file(snakemake.input["prompts"]),
+            )
+            # `--cores 1` is for measuring, and nothing is measured beside this.
+            workers = max(snakemake.threads, min(2, os.cpu_count() or 1))
+            # Another study on this machine may be measuring now.
+            with measuring(report):
+                grade = grade_record(record, prompts, problems(), workers, sandbox.new_nonce())
+            write_grade(target, grade)
+            report(f"{grade.passed} of {grade.total} passed ({grade.sandbox.mechanism})")

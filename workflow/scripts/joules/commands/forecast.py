@@ -29,6 +29,7 @@ from joules.commands.needs import (
     model_states,
     runtime_fetch_bytes,
 )
+from joules.core import imported
 from joules.core.errors import UserError
 from joules.core.plan import Run
 from joules.core.reading import LoadedStudy, load_study
@@ -221,7 +222,7 @@ def report(
     """Return the lines of the forecast: what, and the text."""
     study = loaded.study
     runs = loaded.runs(blocks)
-    left = [run for run in runs if not loaded.record(run).exists()]
+    left = [run for run in runs if imported.place(loaded.results, run) is None]
     whole, rest = (cost.total_s(study, cells, each) for each in (runs, left))
     states = model_states(loaded)
     unknown = sum(state.fetch_bytes is None for state in states)

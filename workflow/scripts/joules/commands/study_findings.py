@@ -107,7 +107,8 @@ def model(loaded: LoadedStudy, name: str) -> tuple[Finding, ModelState | None]:
         return Finding("ok", what, f"there, {for_people(state.file_bytes or 0)}"), state
     if entry.path is not None:
         if not (loaded.root / entry.path).is_file():
-            text = f"there is no file {entry.path}. Correct `path` in config/models.yaml"
+            where = "config/models.yaml or the study's `catalogue`"
+            text = f"there is no file {entry.path}. Correct `path` in {where}"
             return Finding("blocks", what, text), state
         return Finding("ok", what, f"on this disk, {entry.path}"), state
     lock_file = loaded.root / paths.MODELS_LOCK

@@ -1,6 +1,7 @@
 """Check that every file of an archived campaign is what was archived.
 
-Each file that is missing, changed or not listed is named.
+Each file that is missing, changed or not listed is named. The archive of an unfinished study is
+refused with what it lacks.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from joules.commands import command_line
+from joules.core.reading import refuse_unfinished
 from joules.write.archive import NotAsArchived, verify
 
 
@@ -15,6 +17,7 @@ def act(options: argparse.Namespace) -> int:
     """Check the campaign; return 0 when every file is as archived, 1 when one is not."""
     try:
         verify(options.folder)
+        refuse_unfinished(options.folder)
     except NotAsArchived as error:
         command_line.say_aside(f"error: {error}")
         return command_line.NOT_SO

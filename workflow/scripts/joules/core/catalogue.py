@@ -1,6 +1,7 @@
 """The catalogue of models (config/models.yaml): its keys with their types, limits and meaning."""
 
 from collections.abc import Collection, Mapping
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 import msgspec
@@ -8,7 +9,8 @@ from msgspec import Meta
 
 from joules.core.conditions import Count
 from joules.core.errors import UserError
-from joules.core.keys import EXPLAINED, Schema, converted, near, schema_of
+from joules.core.inference import Options
+from joules.core.keys import EXPLAINED, Schema, converted, merged, near, schema_of
 
 FILE = "config/models.yaml"
 Style = Literal["base", "chat"]
@@ -80,7 +82,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Text | None,
         Meta(
             description="A GGUF file on this disk, relative to the repository or absolute; needs "
-            "`sha256`. Or:"
+            "`sha256`. It is taken before `url`, and is in no archive. Or:"
         ),
     ] = None
     url: Annotated[
@@ -149,8 +151,8 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     bundled: Annotated[bool, Meta(description="The file is part of this repository.")] = False
 
     def __post_init__(self) -> None:
-        if (self.path is None) == (self.url is None):
-            raise ValueError("It has both or neither of `path` and `url`. Give exactly one.")
+        if self.path is None and self.url is None:
+            raise ValueError("It has neither `path` nor `url`. Give one.")
         if self.path is not None and self.sha256 is None:
             raise ValueError("It has `path` and no `sha256`, which a path needs. Add it.")
         if (self.chat_template is None) != (self.chat_template_source is None):
@@ -160,8 +162,9 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 ENTRY_RULES = {  # what `ModelEntry.__post_init__` says, for the schema
-    "oneOf": [{"required": ["path", "sha256"]}, {"required": ["url"]}],
+    "anyOf": [{"required": ["path"]}, {"required": ["url"]}],
     "dependentRequired": {
+        "path": ["sha256"],
         "chat_template": ["chat_template_source"],
         "chat_template_source": ["chat_template"],
     },
@@ -195,7 +198,7 @@ class Prompting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What decides a model file's bytes: where it is, its hash and its size."""
+    """Where a model's file is, its hash and its size."""
 
     path: str | None = None
     url: str | None = None
@@ -203,19 +206,26 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes: int | None = None
 
 
-def catalogue_from(catalogue: Mapping[str, object]) -> Catalogue:
-    """Return the catalogue that a plain mapping describes.
+def catalogue_from(
+    catalogue: Mapping[str, object], own: Mapping[str, Options] | None = None
+) -> Catalogue:
+    """Return the catalogue that a plain mapping describes, with a study's own entries laid over it.
 
-    Raises UserError that names the model and the key of what is wrong.
+    `own` is `catalogue` of a study: keys of an entry that is there, or a whole one. Raises
+    UserError that names the model and the key of what is wrong.
     """
     models = catalogue.get("models")
     if isinstance(models, Mapping):
+        if own:
+            models = {**models, **{name: merged(models.get(name), own[name]) for name in own}}
+            catalogue = {**catalogue, "models": models}
         for name, entry in models.items():  # one by one, so that errors name the model
-            converted(entry, ModelEntry, f"The entry `{name}` of {FILE}")
+            where = f"{FILE}, with the study's `catalogue`" if name in (own or {}) else FILE
+            converted(entry, ModelEntry, f"The entry `{name}` of {where}")
             if isinstance(entry, Mapping) and None in entry.values():
                 empty = ", ".join(f"`{key}`" for key, value in entry.items() if value is None)
                 raise UserError(
-                    f"The entry `{name}` of {FILE} has nothing at {empty}. Expected a value. "
+                    f"The entry `{name}` of {where} has nothing at {empty}. Expected a value. "
                     f"Give it one, or take the key out. {EXPLAINED}"
                 )
     return converted(catalogue, Catalogue, FILE)
@@ -245,18 +255,60 @@ def prompting_of(catalogue: Catalogue, model: str) -> Prompting:
 
 
 def source_of(entry: ModelEntry) -> Source:
-    """Return what decides the bytes of a model's file."""
-    return Source(path=entry.path, url=entry.url, sha256=entry.sha256, bytes=entry.bytes)
+    """Return where a model's file is: at its path where it has one, else at its address."""
+    url = entry.url if entry.path is None else None
+    return Source(path=entry.path, url=url, sha256=entry.sha256, bytes=entry.bytes)
 
 
-def archived_catalogue_of(catalogue: Catalogue, models: Collection[str]) -> dict[str, object]:
-    """Return the catalogue as an archive keeps it, cut to some models, for `catalogue_from`."""
+def identity_of(name: str, catalogue: Catalogue, pinned: Catalogue) -> Source:
+    """Return what decides the bytes of a model's file, in a study's catalogue and the pinned one.
+
+    A file of one sum is the same wherever it comes from, so that a place of a study's own makes no
+    run of another study stale: of two places the pinned one stands for both.
+    """
+    entry, known = lookup(catalogue, name), pinned.models.get(name)
+    if entry.sha256 is None:
+        return source_of(entry)
+    if known is not None and known.sha256 == entry.sha256:
+        return source_of(known)
+    return Source(sha256=entry.sha256)
+
+
+def archived_catalogue_of(
+    catalogue: Catalogue, models: Collection[str], pinned: Catalogue | None = None
+) -> dict[str, object]:
+    """Return the catalogue as an archive keeps it, cut to some models, for `catalogue_from`.
+
+    No place of a machine is in it: a file has its sum and its address in the `pinned` catalogue,
+    which is the same one where it is left out.
+    """
+    known = (pinned or catalogue).models
     entries = {
-        name: {key: value for key, value in msgspec.to_builtins(entry).items() if value is not None}
+        name: {
+            key: value
+            for key, value in msgspec.to_builtins(_public(entry, known.get(name))).items()
+            if value is not None
+        }
         for name, entry in catalogue.models.items()
         if name in models
     }
     return {"prompt_styles": msgspec.to_builtins(catalogue.prompt_styles), "models": entries}
+
+
+def _public(entry: ModelEntry, pinned: ModelEntry | None) -> ModelEntry:
+    """Return an entry with the address that is pinned for its sum, without a folder of a machine.
+
+    A file without an address keeps its name alone; a file of this repository keeps its place.
+    """
+    known = pinned is not None and pinned.sha256 == entry.sha256
+    if pinned is not None and known:
+        entry = msgspec.structs.replace(
+            entry, path=pinned.path, url=pinned.url, bundled=pinned.bundled
+        )
+    if entry.path is None or (known and entry.bundled):
+        return entry
+    name = None if entry.url else PurePath(entry.path).name
+    return msgspec.structs.replace(entry, path=name, bundled=False)
 
 
 def models_schema() -> Schema:

@@ -123,6 +123,13 @@ def schema_of(kind: type[msgspec.Struct], title: str) -> Schema:
     return {"$schema": DIALECT, "title": title, **msgspec.json.schema(kind)}
 
 
+def merged(below: object, above: object) -> object:
+    """Return `above` laid over `below`: mappings are merged, all else is replaced, lists too."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
+
+
 def near(name: str, known: Collection[str]) -> str:
     """Return a sentence that names what is nearest to a name that is not known, or all known."""
     matches = difflib.get_close_matches(name, known, n=3)

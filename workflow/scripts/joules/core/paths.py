@@ -21,6 +21,8 @@ RUN = "{model}/{arm}/{kind}/{repetition}.json"  # below records/ and below grade
 MODELS_LOCK = "resources/models.lock.json"
 CONFIGURATION = "config.yaml"  # in an archived campaign
 CATALOGUE = "models.yaml"  # in an archived campaign: the entries of its models
+REGISTRATION = "registration.json"
+UNFINISHED = "unfinished.json"  # in the archive of an unfinished study
 OF_WALL = ("wall_beside_processor",)  # figures that need a meter of the whole machine
 OF_TASKS = ("energy_per_task",)  # figures of the energies of single tasks
 
@@ -144,12 +146,32 @@ def schedule_file(results: Place) -> Place:
 
 def registration_file(results: Place) -> Place:
     """Return the plan as it was registered before the first run."""
-    return _below(results, "registration.json")
+    return _below(results, REGISTRATION)
 
 
 def journal_folder(results: Place) -> Place:
     """Return the folder of finished records that no rule owns."""
     return _below(results, "journal")
+
+
+def imported_folder(results: Place) -> Place:
+    """Return the folder of imported records that wait to be taken in the place of a measurement."""
+    return _below(results, "imported")
+
+
+def imported_record(results: Place, run: Run) -> Place:
+    """Return where the imported record of a run waits."""
+    return record_path(records_folder(imported_folder(results)), run)
+
+
+def imported_grade(results: Place, record_sha256: str) -> Place:
+    """Return where the imported grade of a record waits, by the hash of the record's file."""
+    return _below(grades_folder(imported_folder(results)), f"{record_sha256}.json")
+
+
+def unfinished_archive_file(results: Place, campaign: str) -> Place:
+    """Return the archive of a campaign of which runs are missing."""
+    return _below(results, f"archive/{campaign}.unfinished.zip")
 
 
 def summary_file(results: Place, model: str) -> Place:

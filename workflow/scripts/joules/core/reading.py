@@ -6,9 +6,10 @@ from pathlib import Path
 
 import yaml
 
-from joules.core import paths
+from joules.core import paths, stored
 from joules.core.catalogue import Catalogue, catalogue_from
 from joules.core.errors import UserError
+from joules.core.inference import Options
 from joules.core.places import REPOSITORY
 from joules.core.plan import Run, check_fits, from_csv, plan_of
 from joules.core.run_parameters import max_tokens_of, options_of
@@ -36,9 +37,9 @@ def read_configuration(path: Path) -> Mapping[str, object]:
     )
 
 
-def read_catalogue(root: Path = REPOSITORY) -> Catalogue:
-    """Return the catalogue of models of a checkout."""
-    return catalogue_from(read_configuration(root / CATALOGUE))
+def read_catalogue(root: Path = REPOSITORY, own: Mapping[str, Options] | None = None) -> Catalogue:
+    """Return the catalogue of models of a checkout, with a study's own `catalogue` laid over it."""
+    return catalogue_from(read_configuration(root / CATALOGUE), own)
 
 
 def study_of(
@@ -70,12 +71,28 @@ def archived_study(campaign: str, root: Path = REPOSITORY) -> Study:
             f"{', '.join(names) or 'none is archived'}. "
             "Correct the name, or set measurements.source to `measure`."
         )
+    refuse_unfinished(file.parent)
     changed = {
         "study": f"archive/{campaign}",
         "measurements": {"source": "archive", "campaign": campaign},
     }
     archived = without_retired(read_configuration(file))
     return study_from({**archived, **changed}, {}, str(file))
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise UserError for the archive of an unfinished study, with what it lacks."""
+    file = folder / paths.UNFINISHED
+    if not file.exists():
+        return
+    unfinished = stored.read_unfinished(file)
+    first = ", ".join(unfinished.missing[:3])
+    more = ", and more" if len(unfinished.missing) > 3 else ""
+    raise UserError(
+        f"{folder} is the archive of an unfinished study: {unfinished.told()} ({first}{more}; "
+        f"{file.name} names all). Expected a finished one. Give its zip file to `make import`, "
+        "which puts the runs back into results/, and measure the rest."
+    )
 
 
 def archived_catalogue(study: Study, root: Path = REPOSITORY) -> Catalogue:
@@ -155,4 +172,5 @@ def load_study(config_file: str | Path | None = None, root: Path = REPOSITORY) -
             f"{file} rebuilds an archived campaign (`measurements.source: archive`); nothing is "
             "measured. Expected a study that measures. Use `make review` for the archive."
         )
-    return LoadedStudy(study_of(config, root, str(file)), read_catalogue(root), root)
+    study = study_of(config, root, str(file))
+    return LoadedStudy(study, read_catalogue(root, study.catalogue), root)

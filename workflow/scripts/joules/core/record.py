@@ -334,6 +334,9 @@ class Record(Stored, frozen=True, kw_only=True):
             "second."
         ),
     ] = None
+    parameters: Annotated[
+        dict[str, Sha256], Meta(description="Version 3. Hash of each part of what it depends on.")
+    ] = field(default_factory=dict)
     energy_j: Annotated[
         float,
         Meta(

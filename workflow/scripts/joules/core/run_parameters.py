@@ -12,10 +12,11 @@ from joules.core.catalogue import Catalogue, Prompting, lookup, prompting_of
 from joules.core.conditions import AskedSettings, Limits, SettleRule, Windows
 from joules.core.errors import UserError
 from joules.core.inference import Options
-from joules.core.keys import near
+from joules.core.keys import merged, near
 from joules.core.meters import public_or_unset
-from joules.core.study import Study, merged
-from joules.core.values import EnergyChoice, Tier
+from joules.core.registration import sha256_of_part
+from joules.core.study import Study
+from joules.core.values import EnergyChoice, Sha256, Tier
 
 
 class RunParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,6 +62,21 @@ def run_parameters(study: Study, catalogue: Catalogue, model: str, arm: str) -> 
         options=options_of(study, arm),
         meters=public_or_unset(study.meters),
     )
+
+
+def hashes_of_parameters(parameters: RunParameters) -> dict[str, Sha256]:
+    """Return the hash of each part of what a run depends on, as its record holds them."""
+    parts = msgspec.to_builtins(parameters)
+    return {name: sha256_of_part(part) for name, part in parts.items()}
+
+
+def differing_parameters(measured: Mapping[str, Sha256], parameters: RunParameters) -> list[str]:
+    """Return the parts in which a run was measured otherwise than it would be now, by name.
+
+    `measured` is what its record holds. An older record holds none, and differs in all.
+    """
+    now = hashes_of_parameters(parameters)
+    return [name for name in sorted({*now, *measured}) if now.get(name) != measured.get(name)]
 
 
 def warm_up_parameters(study: Study, arm: str) -> WarmUpParameters:

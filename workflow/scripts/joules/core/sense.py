@@ -142,7 +142,8 @@ def _models(asked: Asked) -> Iterator[str]:
         if entry.path is not None and not (asked.root / entry.path).is_file():
             yield (
                 f"{name}: there is no file {entry.path}. Expected the GGUF file of this model. Put "
-                f"it there or correct `path` in its entry in {CATALOGUE}."
+                f"it there or correct `path` in its entry in {CATALOGUE} or under the study's "
+                "`catalogue`."
             )
         if not (entry.sha256 or name in pinned or asked.study.trust_on_first_use):
             yield (

@@ -22,6 +22,7 @@ from joules.core.inference import Facts, Scalar
 from joules.core.prompts_file import PromptRow, PromptsFile, PromptsHeader
 from joules.core.record import Attempt, Position, Record
 from joules.core.registration import Registered, Registration, sha256_of_part
+from joules.core.unfinished_file import Unfinished
 from joules.core.warm_up_files import Agreement, WarmUp
 
 T = TypeVar("T")
@@ -84,6 +85,12 @@ KINDS = {
         "Restore it from the campaign's archive, or move it away and run `make register`, which "
         "writes it again where the plan is still that of the records",
     ),
+    "unfinished": Kind(
+        "What an archive lacks of its study",
+        "list of what is missing",
+        (Unfinished,),
+        "Import the archive again",
+    ),
     "agreement": Kind("Whether the runtimes agree", "agreement", (Agreement,), _made_by("agree")),
     "warm_up": Kind("One model on one runtime", "warm-up", (WarmUp,), _made_by("warm_up")),
     "provided_facts": Kind(
@@ -129,6 +136,16 @@ def read_registered(path: str | Path) -> Registered:
 def write_registration(path: str | Path, registration: Registration) -> None:
     """Write a registration, whole or not at all."""
     _write(path, registration)
+
+
+def read_unfinished(path: str | Path) -> Unfinished:
+    """Return what the archive of an unfinished study says that it lacks. Raises UserError."""
+    return _read(path, Unfinished, "unfinished")
+
+
+def unfinished_text(unfinished: Unfinished) -> str:
+    """Return the text of the file that an unfinished archive holds."""
+    return to_json(msgspec.to_builtins(unfinished))
 
 
 def read_grade(path: str | Path) -> Grade:

@@ -24,6 +24,7 @@ from joules.core.arms import (
     check_twins,
     refuse_shared,
 )
+from joules.core.catalogue import CatalogueName
 from joules.core.conditions import (
     AskedSettings,
     Count,
@@ -34,7 +35,7 @@ from joules.core.conditions import (
 )
 from joules.core.errors import UserError
 from joules.core.inference import Options
-from joules.core.keys import EXPLAINED, Schema, converted, schema_of
+from joules.core.keys import EXPLAINED, Schema, converted, merged, schema_of
 from joules.core.meters import ENTRIES, MeterName, check_entries, public
 from joules.core.values import EnergyChoice, RunKind, Tier
 
@@ -252,6 +253,14 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             "together. `state`: they are, block by block, and the article says so."
         ),
     ] = "refuse"
+    catalogue: Annotated[
+        dict[CatalogueName, Options],
+        Meta(
+            description="Entries of models, laid over those of `models.yaml`: keys of one that is "
+            "there, as `{qwen2.5-coder-0.5b-instruct: {path: /data/q.gguf}}`, or a whole one. The "
+            "sum still holds."
+        ),
+    ] = {}
     runtime_options: Annotated[
         dict[str, Options],
         Meta(
@@ -344,13 +353,6 @@ def _refuse_retired(config: Mapping[str, object], named: str) -> None:
             )
 
 
-def merged(below: object, above: object) -> object:
-    """Return `above` laid over `below`: mappings are merged, all else is replaced, lists too."""
-    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
-        return above
-    return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
-
-
 def study_from(
     config: Mapping[str, object],
     runtime_options: Mapping[str, object],
@@ -381,10 +383,12 @@ def archived_configuration(study: Study) -> Options:
     """Return the configuration as an archive keeps it, to be read again by `study_from`.
 
     The campaign is the archive's name, so that it is not repeated inside. Where meters are and who
-    may read them is left out.
+    may read them is left out. So is where models are: the archived catalogue has their entries.
     """
     own = {"source": "measure", "campaign": ""}
-    return {**msgspec.to_builtins(study), "measurements": own, "meters": public(study.meters)}
+    kept = {**msgspec.to_builtins(study), "measurements": own, "meters": public(study.meters)}
+    del kept["catalogue"]
+    return kept
 
 
 def configuration_schema() -> Schema:

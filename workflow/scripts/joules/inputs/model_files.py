@@ -110,7 +110,8 @@ def _take(name: str, source: Path, part: Path) -> None:
     if not source.is_file():
         raise UserError(
             f"{name}: there is no file {source}. Expected the GGUF file of this model. "
-            f"Put it there or correct `path` in its entry in {CATALOGUE}."
+            f"Put it there or correct `path` in its entry in {CATALOGUE} or under the study's "
+            "`catalogue`."
         )
     source = source.resolve()  # a link to a symbolic link would break when that is moved
     forget(part)

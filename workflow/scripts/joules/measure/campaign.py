@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from joules.core import paths, registering, stored
+from joules.core import imported, paths, registering, stored
 from joules.core.arms import facts_of
 from joules.core.errors import UserError
 from joules.core.files import sha256_of
@@ -18,7 +18,7 @@ from joules.core.plan import Run, place_of, plan_of
 from joules.core.prompts_file import PromptsFile
 from joules.core.record import SCHEMA, ModelFacts, Position, Record, RuntimeFacts
 from joules.core.registration import Plan, Registered
-from joules.core.run_parameters import RunParameters
+from joules.core.run_parameters import RunParameters, hashes_of_parameters
 from joules.core.study import Study
 from joules.inputs import tokenizer
 from joules.machine import lock, machine_state
@@ -91,7 +91,7 @@ def read_again(model: Path, texts: list[str], report: Report) -> list[list[int]]
 def actual_position(journal: Path, run: Run) -> int:
     """Note the start of a run in the journal and return its place in the order, from 1."""
     journal.mkdir(parents=True, exist_ok=True)
-    order = journal / "order.txt"
+    order = journal / imported.ORDER
     with open(order, "a+", encoding="utf-8") as file:
         file.write(f"{run.model} {run.arm} {run.kind} {run.repetition}\n")
         file.flush()
@@ -124,6 +124,18 @@ def finish(record: Record, record_file: Path, journal: Path) -> None:
     os.replace(whole, record_file)
 
 
+def _taken(
+    run: Run, record_file: Path, parameters: RunParameters, prompts: PromptsFile, report: Report
+) -> bool:
+    """Return whether the record of an earlier sitting was taken; `report` says it, or why not."""
+    differs = imported.take_record(run, record_file, parameters, prompts)
+    if differs:
+        report(f"an imported record is not taken, and the run is measured: {', '.join(differs)}")
+    elif differs is not None:
+        report(f"taken from the imported archive, not measured: {record_file}")
+    return differs == []
+
+
 def measure(
     run: Run,
     study: Study,
@@ -139,8 +151,11 @@ def measure(
     """Measure one run and write its record; repeat an invalid one a bounded number of times.
 
     `provided` are the runtime's facts from its `provide`, `prompts` those of the model. The first
-    run of a study without a registered plan registers `plan`.
+    run of a study without a registered plan registers `plan`. A record that was imported and is
+    what would be measured is taken instead.
     """
+    if _taken(run, record_file, parameters, prompts, report):
+        return
     end_with_workflow()
     instrument.refuse_hidden_settings()
     results = paths.results_of(record_file)
@@ -248,7 +263,8 @@ def record_of(
     measured: MeasuredRun,
 ) -> Record:
     """Return the record of one attempt at a run, from what was assigned and what was measured."""
-    run, identity, arm = assigned.run, assigned.prompts.model, assigned.parameters.arm
+    run, identity, parameters = assigned.run, assigned.prompts.model, assigned.parameters
+    arm = parameters.arm
     before = MachineBefore(
         **msgspec.structs.asdict(measured.before),
         **dataclasses.asdict(measured.preflight),
@@ -273,6 +289,7 @@ def record_of(
         protocol=identity.protocol,
         fingerprint=fingerprint_of(machine, runtime, measured.runtime_facts),
         registration=assigned.registration,
+        parameters=hashes_of_parameters(parameters),
         page_cache_warmed=measured.page_cache_warmed,
         settings=assigned.settings,
         settings_in_force=measured.settings_in_force,

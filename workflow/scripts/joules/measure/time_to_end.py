@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from joules.core import paths, stored
+from joules.core import imported, paths, stored
 from joules.core.errors import UserError
 from joules.core.plan import Run
 from joules.core.record import Record
@@ -167,7 +167,7 @@ def _unseen_s(
 def remaining(results: Path, study: Study, runs: Sequence[Run]) -> str:
     """Return in words how many runs are left, and when measuring will end."""
     records = paths.records_folder(results)
-    left = [run for run in runs if not paths.record_path(records, run).exists()]
+    left = [run for run in runs if imported.place(results, run) is None]
     said = f"{len(left)} run{'s' if len(left) != 1 else ''} to go"
     try:
         paces = {

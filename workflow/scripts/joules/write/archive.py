@@ -2,9 +2,11 @@
 
 Layout inside, and of data/measurements/<campaign>/: config.yaml, models.yaml, machine.yaml,
 software.yaml, registration.json, schedule.csv, prompts/, agreement/, records/ (with invalid
-attempts beside them), grades/, CITATION.cff, ro-crate-metadata.json, SHA256SUMS.
+attempts beside them), grades/, CITATION.cff, ro-crate-metadata.json, SHA256SUMS; that of an
+unfinished study (`joules.write.unfinished`) has unfinished.json as well.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -12,7 +14,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -22,7 +24,13 @@ from joules.core.errors import UserError
 from joules.core.files import write_atomic
 from joules.core.inference import Facts, Options
 from joules.core.machine_facts import MachineFacts
-from joules.core.paths import CATALOGUE, CONFIGURATION, invalid_attempts, registration_file
+from joules.core.paths import (
+    CATALOGUE,
+    CONFIGURATION,
+    UNFINISHED,
+    invalid_attempts,
+    registration_file,
+)
 from joules.core.record import Record
 from joules.core.stored import read_record
 from joules.write import crate
@@ -103,13 +111,27 @@ def pack(
     where there are any. `citation` is CITATION.cff, `catalogue` the part of the catalogue that the
     study's models are in; None for a campaign that was archived without it.
     """
-    records = [path for path in files if path.relative_to(root).parts[0] == "records"]
+    named = {path.relative_to(root).as_posix(): path for path in files}
+    records = [path for name, path in named.items() if name.startswith("records/")]
     attempts = [each for found in invalid_attempts(records).values() for each in found]
     registered = [file] if (file := registration_file(root)).exists() else []
-    contents: dict[str, bytes] = {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in (*files, *attempts, *registered)
-    }
+    named |= {path.relative_to(root).as_posix(): path for path in (*attempts, *registered)}
+    contents = {name: path.read_bytes() for name, path in named.items()}
+    pack_contents(contents, records, config, citation, target, catalogue)
+
+
+def pack_contents(
+    contents: dict[str, bytes],
+    records: Sequence[Path],
+    config: Options,
+    citation: Path,
+    target: Path,
+    catalogue: Options | None,
+) -> None:
+    """Write an archive of `contents`, name to bytes, and of what is said of them all; see `pack`.
+
+    `records` are the files whose facts and date it has.
+    """
     contents[CONFIGURATION] = yaml.safe_dump(in_order(config), sort_keys=False).encode()
     if catalogue is not None:
         contents[CATALOGUE] = yaml.safe_dump(dict(catalogue), sort_keys=True).encode()
@@ -169,6 +191,25 @@ def verify(folder: Path) -> None:
         )
 
 
+def is_unfinished(archive: Path) -> bool:
+    """Return whether an archive says that runs of its study are missing. Raises UserError."""
+    with opened(archive) as content:
+        return UNFINISHED in content.namelist()
+
+
+@contextlib.contextmanager
+def opened(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """Yield an archive to read. Raises UserError for a file that is none."""
+    try:
+        with zipfile.ZipFile(archive) as content:
+            yield content
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{archive} cannot be read as an archive ({error}). Expected a zip file made by "
+            "rule `archive` or `make pack`. Fetch it again."
+        ) from error
+
+
 def unpack(archive: Path, measurements: Path) -> Path:
     """Unpack an archive into `measurements/<its name>`, checked; return the folder.
 
@@ -181,18 +222,12 @@ def unpack(archive: Path, measurements: Path) -> Path:
     measurements.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=measurements) as scratch:
         folder = Path(scratch, archive.stem)
-        try:
-            with zipfile.ZipFile(archive) as content:
-                for name in content.namelist():
-                    path = PurePosixPath(name)
-                    if path.is_absolute() or ".." in path.parts:
-                        raise UserError(f"{archive} names {name!r}, outside its folder. Refused.")
-                content.extractall(folder)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{archive} cannot be read as an archive ({error}). Expected a zip file made by "
-                "rule `archive`. Fetch it again."
-            ) from error
+        with opened(archive) as content:
+            for name in content.namelist():
+                path = PurePosixPath(name)
+                if path.is_absolute() or ".." in path.parts:
+                    raise UserError(f"{archive} names {name!r}, outside its folder. Refused.")
+            content.extractall(folder)
         verify(folder)
         shutil.copymode(measurements, folder)
         os.replace(folder, target)

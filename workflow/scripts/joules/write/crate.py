@@ -17,6 +17,7 @@ PARTS = {
     "prompts": "The literal prompts of one model",
     "agreement": "The runtimes compared on the same prompts of one model",
     "registration.json": "The plan of the study, as it was registered before its first run",
+    "unfinished.json": "What is missing: the study was not finished when this was packed",
     "models.yaml": "The entries of the study's models in the catalogue",
 }
 
