@@ -20,8 +20,7 @@ if __name__ == "__main__":
         runs = pd.read_parquet(given["runs"])
         records = representative_records(listed(given["records"]), runs)
         read = {name: pd.read_csv(given[name]) for name in tables_among(given.keys())}
-        seen = (read["attempts"], read["validity"], registration)
-        facts = study_facts(runs, records, asked, *seen)
+        facts = study_facts(runs, records, asked, read["attempts"], read["validity"], registration)
         catalogue = read_catalogue(own=snakemake.config["catalogue"])
         found = claims(facts, read, published_scores(catalogue, asked.models))
         write_claims(snakemake.output[0], found)

@@ -17,10 +17,8 @@ if __name__ == "__main__":
         if take_grade(record_file, target):
             report("taken from the imported archive, not graded")
         else:
-            record, prompts = (
-                read_record(record_file),
-                read_prompts_file(snakemake.input["prompts"]),
-            )
+            record = read_record(record_file)
+            prompts = read_prompts_file(snakemake.input["prompts"])
             # `--cores 1` is for measuring, and nothing is measured beside this.
             workers = max(snakemake.threads, min(2, os.cpu_count() or 1))
             # Another study on this machine may be measuring now.
