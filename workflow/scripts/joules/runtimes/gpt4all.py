@@ -59,6 +59,8 @@ class Runtime(InProcess):
         "had ended by itself.",
         "GPT4All hands over a token when the next one has been computed, so the time to its first "
         "token is longer by one token.",
+        "As installed, GPT4All penalises repetition, so that its greedy answers are others than "
+        "with equal settings.",
     )
     PACKAGE = "gpt4all"
     CANNOT_HOLD = frozenset(
