@@ -4,15 +4,25 @@ import hashlib
 from collections.abc import Mapping
 
 import msgspec
+from demonstration_campaigns import COMMITTED
 
-from joules.core.places import REPOSITORY
 from joules.core.prompts_file import PromptedModel, PromptRow, PromptsFile
 from joules.core.record import Record
 from joules.core.stored import read_record
-from joules.inputs.humaneval import problems
+from joules.inputs.chat_template import render_chat
+from joules.inputs.humaneval import Problem, problems
+from joules.inputs.prompts import INSTRUCTION
 
-CAMPAIGN = REPOSITORY / "data/measurements/vm-xeon-2core-2026-11-25"
-MEASURED = read_record(CAMPAIGN / "records/parrot-1m/ollama/task/1.json")
+MEASURED = read_record(COMMITTED / "records/parrot-1m/ollama/task/1.json")
+# As model files have it: the answer begins on a line of its own, or (Mistral) behind a bracket.
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }}[/INST]"
+    "{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
 MODEL = PromptedModel(
     file_sha256="0" * 64, parameters=1, quantization="Q8_0", protocol="base-unchanged-column_0-256"
 )
@@ -34,10 +44,16 @@ def row(task_id: str, text: str, style: str = "base", cut: str = "") -> PromptRo
     )
 
 
-def prompts(style: str = "base", cut: str = "") -> PromptsFile:
-    """A prompt for every problem."""
-    start = "" if style == "base" else "Complete:\n"
-    rows = [row(name, start + problem.prompt, style, cut) for name, problem in problems().items()]
+def prompts(style: str = "base", cut: str = "", template: str = CHATML) -> PromptsFile:
+    """A prompt for every problem; one of a chat is made of a template."""
+
+    def text(problem: Problem) -> str:
+        if style == "base":
+            return problem.prompt
+        question = INSTRUCTION.format(problem=problem.prompt.strip("\n"))
+        return render_chat(template, question, "<s>", "</s>", False)
+
+    rows = [row(name, text(problem), style, cut) for name, problem in problems().items()]
     return PromptsFile(MODEL, rows)
 
 

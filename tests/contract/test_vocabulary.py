@@ -1,4 +1,4 @@
-"""A run of a vocabulary as large as a real one's, on the runtimes that the default study compares.
+"""A run of a vocabulary as large as a real one's, on the default study's runtimes and llama-server.
 
 Reading a model's metadata takes time that grows with it, for every request on some runtimes.
 """
@@ -62,7 +62,7 @@ def measured(name: str, model: Model, folder: Path) -> MeasuredRun:
         )
 
 
-@pytest.mark.parametrize("name", load_study().study.runtimes)
+@pytest.mark.parametrize("name", dict.fromkeys((*load_study().study.runtimes, "llama_server")))
 def test_a_run_of_a_real_vocabulary_breaks_no_rule(name: str, model: Model, tmp_path: Path) -> None:
     parts = measured(name, model, tmp_path)
     assert [rule.code for rule in parts.validity.codes if rule.invalidates] == []

@@ -67,9 +67,11 @@ def test_equal_completions_give_the_same_file_but_for_the_sandbox():
     assert files[0] == files[1]
 
 
-def test_a_chat_answer_is_extracted_before_it_is_graded():
-    answer = "def add(x, y):\n    return x + y\n```\nThis adds them.\n"
-    record, prompts = graded_run.record({"HumanEval/53": answer}), graded_run.prompts("chat")
+@pytest.mark.parametrize("template", [graded_run.CHATML, graded_run.MISTRAL])
+def test_a_chat_answer_is_read_from_the_code_block_that_its_prompt_opened(template):
+    answer = "STEP = 0\n\ndef add(x, y):\n    return x + y + STEP\n```\nThis adds them.\n"
+    prompts = graded_run.prompts("chat", template=template)
+    record = graded_run.record({"HumanEval/53": answer})
     found = grading.grade_record(record, prompts, problems(), 1, NONCE)
     assert (found.tasks[0].verdict, found.tasks[0].rule) == ("passed", "fence")
 

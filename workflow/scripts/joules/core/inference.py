@@ -123,6 +123,19 @@ class Completion:
     overhead_s: float | None = None
 
 
+def in_whole_characters(completion: Completion) -> Completion:
+    """Return an answer whose text any file can hold, and whose end every runtime shows alike.
+
+    Where the limit cuts a character off, some runtimes show what there is of it as one U+FFFD and
+    some show nothing: nothing is kept. Half of a surrogate pair, which JSON can carry and UTF-8
+    cannot, becomes U+FFFD; both halves become their character.
+    """
+    text = completion.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if completion.finish_reason == "limit":
+        text = text.removesuffix("\ufffd")
+    return dataclasses.replace(completion, text=text)
+
+
 def parts_of_call(
     call_s: float, prefill_s: float | None, decode_s: float | None
 ) -> tuple[float | None, float, float | None]:

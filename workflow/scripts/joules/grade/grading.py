@@ -35,9 +35,10 @@ def grade_record(
     for task in record.tasks:
         prompt = _prompt_of(task.task_id, sent, problems)
         problem = problems[task.task_id]
-        # A chat prompt ends with an opened code block; the answer is read with it in front.
-        answer = prompt.prefill + task.completion
-        found = extraction.program(prompt.style, prompt.text, problem, answer, prompt.cut)
+        # A chat prompt ends with an opened code block, which is read as the answer's own start:
+        # once, and also where a template puts it behind its last words on one line.
+        asked, answer = prompt.text.removesuffix(prompt.prefill), prompt.prefill + task.completion
+        found = extraction.program(prompt.style, asked, problem, answer, prompt.cut)
         extractions.append(found)
         jobs.append(sandbox.Job.of(problem, found.program))
     gates = _gates([problems[task.task_id] for task in record.tasks])

@@ -16,7 +16,15 @@ import msgspec
 
 from joules.core.conditions import Limits, SettleRule, Windows
 from joules.core.errors import UserError
-from joules.core.inference import Completion, Facts, Model, Prompt, Settings, SettingsInForce
+from joules.core.inference import (
+    Completion,
+    Facts,
+    Model,
+    Prompt,
+    Settings,
+    SettingsInForce,
+    in_whole_characters,
+)
 from joules.core.machine_facts import MachineAfter, MachineState
 from joules.core.record import Gaps, Settle, Task, Trace, Validity, Window
 from joules.core.run_parameters import RunParameters
@@ -179,7 +187,8 @@ def measure_tasks(
             completion = runtime.complete(prompt)
             task = lap()
             check_count(task_id, prompt, completion)
-            answers.append(Answer(task_id, sha256, prompt, completion, start, task))
+            told = in_whole_characters(completion)
+            answers.append(Answer(task_id, sha256, prompt, told, start, task))
     return window, answers, [*gaps, ends[-1]]
 
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from joules.core.arms import facts_of
-from joules.core.inference import Facts, Model
+from joules.core.inference import Facts, Model, in_whole_characters
 from joules.core.prompts_file import PromptsFile
 from joules.core.run_parameters import WarmUpParameters
 from joules.core.warm_up_files import WarmUp, WarmUpAnswer
@@ -60,11 +60,8 @@ def warm_up(
             completion = runtime.complete(prompt)
             duration_s = time.monotonic() - began
             protocol.check_count(task_id, prompt, completion)
-            answers.append(
-                WarmUpAnswer(
-                    task_id=task_id, duration_s=duration_s, **dataclasses.asdict(completion)
-                )
-            )
+            told = dataclasses.asdict(in_whole_characters(completion))
+            answers.append(WarmUpAnswer(task_id=task_id, duration_s=duration_s, **told))
         runtime_facts = runtime.facts()
     facts = facts_of(arm_name, arm, runtime.LABEL)
     generated = sum(answer.generated_tokens for answer in answers)

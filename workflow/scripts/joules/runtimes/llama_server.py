@@ -55,6 +55,7 @@ class Runtime(HttpServer):
     LABEL = "llama-server"
     DESCRIPTION = "llama-server is llama.cpp's own server, reached over HTTP."
     LIMITATIONS = (
+        "llama-server hands over nothing of an answer with bytes that are no text.",
         "A llama-server that is not built here with Ollama's llama.cpp is told not to repack the "
         "weights, because a native build may crash in its AMX kernels otherwise.",
     )
@@ -138,13 +139,18 @@ class Runtime(HttpServer):
         self._start_server(command, port)
 
     def complete(self, prompt: Prompt, max_tokens: int | None = None) -> Completion:
-        """Answer one prompt; see `joules.runtimes.Runtime`."""
+        """Answer one prompt; see `joules.runtimes.Runtime`.
+
+        Of an answer that is no UTF-8 the server tells nothing: `aborted_by_runtime`, without text.
+        """
         limit = self._settings.max_tokens if max_tokens is None else max_tokens
         check_fits(len(prompt.token_ids), limit, self._settings)
         request = self._request | {"prompt": prompt.text, "n_predict": limit}
         start = time.perf_counter()
-        answer = self._post("/completion", request)
+        answer = self._post("/completion", request, llama_cpp_log.NO_TEXT)
         wall_s = time.perf_counter() - start
+        if answer is None:
+            return llama_cpp_log.answer_without_text(wall_s)
         prefill_s, decode_s, overhead_s = parts_of_call(
             wall_s, *llama_cpp_log.phases(answer["timings"])
         )

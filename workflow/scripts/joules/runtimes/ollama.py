@@ -69,8 +69,8 @@ class Runtime(RuntimeBasis):
         "once, before it can load it; records of the schemas 1 and 2 count that as loading."
     )
     LIMITATIONS = (
-        "Ollama breaks off an answer that repeats itself, and then gives no counts; the tokens of "
-        "its text are counted instead.",
+        "Ollama breaks off an answer that repeats itself or has bytes that are no text, and then "
+        "gives no counts; the tokens of its text are counted instead.",
     )
     TRIALS: Mapping[str, str] = {
         "threads": "In trial runs on a virtual machine with two cores, with models of one and "
@@ -199,8 +199,9 @@ class Runtime(RuntimeBasis):
     def complete(self, prompt: Prompt, max_tokens: int | None = None) -> Completion:
         """Answer one prompt; see `joules.runtimes.Runtime`.
 
-        Where the server breaks an answer off (more than 30 equal chunks in a row), it gives no
-        counts: `finish_reason` is then `aborted_by_runtime` and the text is what came.
+        Where the server breaks an answer off (more than 30 equal chunks in a row, or bytes that are
+        no UTF-8), it gives no counts: `finish_reason` is then `aborted_by_runtime` and the text is
+        what came. Of a token that ends within a character at the limit, nothing comes.
         """
         limit = self._settings.max_tokens if max_tokens is None else max_tokens
         check_fits(len(prompt.token_ids), limit, self._settings)

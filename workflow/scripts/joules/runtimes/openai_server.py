@@ -142,8 +142,10 @@ class Runtime(HttpServer):
         check_fits(len(prompt.token_ids), limit, self._settings)
         request = self._request(prompt.text, limit)
         start = time.perf_counter()
-        answer = self._post(COMPLETIONS, request)
+        answer = self._post(COMPLETIONS, request, llama_cpp_log.NO_TEXT)
         wall_s = time.perf_counter() - start
+        if answer is None:  # the server is llama.cpp's
+            return llama_cpp_log.answer_without_text(wall_s)
         try:
             choice, usage = answer["choices"][0], answer["usage"]
             text, reason = str(choice["text"]), FINISH_REASONS[choice["finish_reason"]]

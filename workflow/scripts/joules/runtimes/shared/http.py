@@ -81,14 +81,19 @@ class HttpServer(RuntimeBasis):
         """Return the status of an answer that is 200 once the weights are loaded."""
         return int(self._client.get("/health").status_code)
 
-    def _post(self, path: str, request: Request) -> Any:
-        """Send one request and return the answer. Raises UserError for any but a good one."""
+    def _post(self, path: str, request: Request, refusal: str) -> Any:
+        """Send one request and return the answer; None for an error in the words `refusal`.
+
+        Raises UserError for any other answer but a good one.
+        """
         import httpx
 
         said = ""
         try:
             answer = self._client.post(path, json=request)
             said = answer.text
+            if answer.is_server_error and refusal in said:
+                return None
             return answer.raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
             if isinstance(error, httpx.TransportError):

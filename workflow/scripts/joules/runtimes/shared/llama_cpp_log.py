@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from joules.core.inference import Settings, SettingsInForce
+from joules.core.inference import Completion, Settings, SettingsInForce
 from joules.runtimes import Request
 
 MILLISECOND = 1e-3
@@ -22,6 +22,15 @@ FLASH = r"llama_context: flash_attn += (\w+)"
 FLASH_CHOSEN = r"resolve_fused_ops: Flash Attention (enabled|not supported)"
 KV_CACHE = r"llama_kv_cache: size = .*?, K \((\w+)\): .*?, V \((\w+)\):"
 THREADS = r"system_info: n_threads = (\d+) \(n_threads_batch = (\d+)\)"
+
+# What it says in the place of an answer whose bytes are no UTF-8, when it has generated all of it:
+# it looks in each answer for the parts of a chat (b10760, common_chat_peg_parse).
+NO_TEXT = "The model produced output that does not match the expected"
+
+
+def answer_without_text(call_s: float) -> Completion:
+    """Return what is known of an answer that the server did not hand over, after `call_s`."""
+    return Completion("", 0, 0, None, call_s, "aborted_by_runtime", False)
 
 
 def sampling(settings: Settings) -> Request:
