@@ -6,12 +6,17 @@
 #   BLOCKS    for `make forecast`, another number of blocks than the study's
 #   NAME      a runtime, for `make runtime`; an energy meter, for `make meter`
 #   OPTIONS   for `make meter`, the meter's options in YAML, as '{host: 192.0.2.7}'
-#   CAMPAIGN  a folder of data/measurements/, for `make review`
+#   CAMPAIGN  a folder of data/measurements/, for `make review`, `make artifact` and `make deposit`
+#   TABLE     yes: `make artifact` prints the table that docs/artifact.md should have
 #   ARCHIVE   a file of results/<study>/archive/, for `make import`
 #   RUNS      a table of runs as CSV, for `make analyse`; OUT: a folder for what comes of it
 #   CAMPAIGNS for `make compare`, folders of data/measurements/ or paths of archives, with commas between;
 #             without it, all that lie there; OUT: a folder for page, figure and tables
 #   CONTRASTS for `make analyse`, the pairs of runtimes asked about, as "a/b,c/d"; without it, all
+#   PARTITION for `make slurm`, a partition of the cluster; without it, Slurm's default one
+#   HOURS     for `make slurm`, the time limit of each job
+#   NODES     for `make slurm`, how many nodes, with a campaign on each; without it, one campaign
+#   OTHER     for `make trial-review`, another Python than the first that works; without it, python3.13
 #   SAMPLES   JSON lines with task_id and completion, for `make grade`; OUT: its verdicts
 
 SHELL := /bin/bash
@@ -32,8 +37,9 @@ tool = PYTHONPATH=workflow/scripts .venv-review/bin/python -P -m
 main_tool = PYTHONPATH=workflow/scripts .venv/bin/python -P -m
 
 .PHONY: help all runtime doctor forecast register quick test schemas review import pack grade regrade
-.PHONY: analyse compare meter
+.PHONY: analyse compare meter artifact deposit
 .PHONY: bench-null bench-scale bench-grading bench-overhead bench-kill bench-meters bench-compare trial-counters
+.PHONY: trial-container slurm trial-slurm trial-review
 
 help:
 	@echo "make all                     measure, grade, analyse and write the article"
@@ -48,11 +54,14 @@ help:
 	@echo "make schemas                 write workflow/schemas/ anew from the types"
 	@echo "make import ARCHIVE=FILE     unpack an archive, checked: into data/measurements/, or to go on (with CONFIG=FILE)"
 	@echo "make pack CONFIG=FILE        pack what is there of an unfinished study, to go on elsewhere or later"
+	@echo "make slurm CONFIG=F HOURS=N  measure on a cluster, on a node of its own (also with PARTITION=P, NODES=N)"
 	@echo "make grade SAMPLES=A OUT=B   grade HumanEval samples made elsewhere, in the sandbox"
 	@echo "make regrade CAMPAIGN=NAME   grade the answers of data/measurements/NAME anew, and name what differs"
 	@echo "make analyse RUNS=A OUT=B    compare runtimes by a table of runs measured elsewhere"
 	@echo "make compare CAMPAIGNS=a,b   lay archived campaigns side by side: one page, a forest plot, tables (OUT=B)"
 	@echo "make review CAMPAIGN=NAME    rebuild figures and article from data/measurements/NAME, without measuring"
+	@echo "make artifact CAMPAIGN=NAME  compare the rebuilt claims with those that docs/artifact.md expects"
+	@echo "make deposit                 build results/deposit/ for an archive service, and list what is to fill in"
 
 all:
 	@test -z "$(call given,CONFIG)" -o -f "$(call given,CONFIG)" || { echo "error: no file '$(call given,CONFIG)'; expected CONFIG=FILE, for example config/study.yaml" >&2; exit 2; }
@@ -100,6 +109,14 @@ review:
 	@$(tool) joules.commands.verify_campaign "data/measurements/$(call given,CAMPAIGN)"
 	.venv-review/bin/snakemake --cores 1 --config 'measurements={source: archive, campaign: $(call given,CAMPAIGN)}' -- article figures
 
+artifact:
+	@$(install) review
+	@$(tool) joules.commands.artifact "$(call given,CAMPAIGN)" --table "$(call given,TABLE)"
+
+deposit:
+	@$(install) review
+	@$(tool) joules.commands.deposit "$(call given,CAMPAIGN)"
+
 import:
 	@$(install) review
 	@$(tool) joules.commands.import_campaign "$(call given,ARCHIVE)" data/measurements --config "$(call given,CONFIG)"
@@ -107,6 +124,11 @@ import:
 pack:
 	@$(install) review
 	@$(tool) joules.commands.pack "$(call given,CONFIG)"
+
+# An environment that is there stays: jobs may run in it, and it may be made for their processor.
+slurm:
+	@test -f .venv/stamp || $(install) main
+	@$(main_tool) joules.commands.slurm "$(call given,CONFIG)" --hours "$(call given,HOURS)" --partition "$(call given,PARTITION)" --nodes "$(call given,NODES)"
 
 grade:
 	@$(install) review
@@ -143,6 +165,22 @@ bench-grading:
 trial-counters:
 	@$(install) test
 	@PYTHONPATH=workflow/scripts .venv/bin/python tests/real_trees.py
+
+# Needs the network, 4 GB and some minutes per campaign: every committed campaign rebuilt in three clean
+# copies, one of them under another Python, and compared byte for byte.
+trial-review:
+	@$(install) review
+	@.venv-review/bin/python tests/trials/trial_review.py $(or $(call given,OTHER),python3.13) $(call given,CAMPAIGN)
+
+# Needs root, podman, mmdebstrap, the network, a quarter of an hour and 4 GB: the image of the Containerfile, tried.
+trial-container:
+	@bash tests/container/build.sh
+
+# Needs root, apt or an installed Slurm, and 15 minutes: jobs of a real Slurm on this machine.
+trial-slurm:
+	@$(install) test
+	@bash tests/cluster/install_slurm.sh
+	@.venv/bin/python -m pytest -q -rs tests/cluster
 
 # Needs a quiet machine and both runtimes built: what the harness and its trackers cost. At least 8
 # pairs of each runtime, and more until the ratio's interval begins at 0.98, or 60 of them.

@@ -158,4 +158,6 @@ def assigned(folder: Path) -> campaign.Assignment:
         prompts=PROMPTS_FILE,
         provided={},
         log_file=folder / "log.txt",
+        allocation=None,
+        lock=["/run/lock/of-this-test"],
     )

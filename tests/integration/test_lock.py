@@ -105,8 +105,24 @@ def test_whoever_shares_one_of_the_places_waits(tmp_path):
 def test_no_place_at_all_is_an_error_that_names_them(tmp_path):
     places = [tmp_path / "a/lock", tmp_path / "b/lock"]
     wanted = r"had nowhere: .*a/lock .*b/lock .*writable for all"
-    with pytest.raises(UserError, match=wanted), lock.measuring(lambda line: None, places):
+    with (
+        pytest.raises(UserError, match=wanted),
+        lock.measuring(lambda line: None, places, tmp_path / "c/lock"),
+    ):
         pass
+
+
+def test_the_user_s_own_folder_is_the_last_resort_which_is_said_and_named(tmp_path):
+    nowhere, own, said = tmp_path / "a/lock", tmp_path / "own", list[str]()
+    with lock.measuring(said.append, [nowhere], own) as held:
+        assert held == [own]
+        waiting = holder(own, seconds=0)
+        assert waiting.stdout is not None and waiting.stdout.readline().startswith("waiting")
+    said_by([waiting])
+    assert len(said) == 1 and "measurements of other users do not wait for it" in said[0]
+    with lock.measuring(said.append, [nowhere, tmp_path / "b"], own) as held:
+        assert held == [tmp_path / "b"]
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("refusal", ["none", "ENOLCK"])

@@ -1,9 +1,10 @@
 """What a record says of the machine and of its instrument, as it is stored.
 
-What cannot be known on a machine is None. Nothing here names its owner, host or address.
+What cannot be known on a machine is None. Nothing here names its owner or address, nor its host,
+but for the node of a cluster.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
@@ -263,6 +264,22 @@ class MachineAfter(MachineState, frozen=True, kw_only=True):
     ]
 
 
+class Allocation(Stored, frozen=True, kw_only=True):
+    """What a batch system gave the job that measured: a node, and whether for itself."""
+
+    system: Annotated[Literal["slurm"], Meta(description="The batch system.")]
+    job: Annotated[str, Meta(description="Its id; of an array's task as `array_task`.")]
+    node: Annotated[str | None, Meta(description="As the batch system calls it.")]
+    partition: Annotated[str | None, Meta(description="As the batch system calls it.")]
+    exclusive: Annotated[
+        bool | None,
+        Meta(description="Whether no other job may share the node; null where that is not known."),
+    ]
+    basis: Annotated[
+        str, Meta(description="What `exclusive` follows from, or why it is not known.")
+    ]
+
+
 class Environment(Stored, frozen=True):
     """The machine, before and after."""
 
@@ -274,3 +291,14 @@ class Environment(Stored, frozen=True):
         ),
     ]
     after: Annotated[MachineAfter, Meta(description="The same, and what others did.")]
+    allocation: Annotated[
+        Allocation | None,
+        Meta(description="Version 3. Of the batch system's job that measured; null outside one."),
+    ] = None
+    lock: Annotated[
+        list[str] | None,
+        Meta(
+            description="Version 3. Files of the machine's lock that were held, so that whoever "
+            "shares one of them waited; null where the record does not say."
+        ),
+    ] = None

@@ -174,6 +174,21 @@ def unfinished_archive_file(results: Place, campaign: str) -> Place:
     return _below(results, f"archive/{campaign}.unfinished.zip")
 
 
+def slurm_folder(results: Place) -> Place:
+    """Return what belongs to the jobs that measure a study: scripts, output, the node's name."""
+    return _below(results, "slurm")
+
+
+def stopped_file(results: Path) -> Path:
+    """Return where it is said why a job ended between two blocks."""
+    return slurm_folder(results) / "stopped.txt"
+
+
+def node_file(results: Path) -> Path:
+    """Return where the node is named that a campaign was begun on."""
+    return slurm_folder(results) / "node.txt"
+
+
 def summary_file(results: Place, model: str) -> Place:
     """Return the summary of a model's runs."""
     return _below(results, f"models/{model}/summary.csv")

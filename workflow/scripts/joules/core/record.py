@@ -4,6 +4,7 @@ Descriptions and limits here are those of workflow/schemas/record.schema.yaml, w
 Fields that records of schema 1 lack have a default; what is written today holds every field.
 """
 
+import math
 from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
@@ -96,13 +97,12 @@ class Task(Stored, frozen=True, kw_only=True):
     prefill_energy_j: Annotated[
         float | None,
         Meta(
-            description="Version 2. CPU plus GPU, to the first token, by the own counters between "
-            "their readings; null without counters and for a prefill of less than two reading "
-            "intervals."
+            description="Version 2. CPU plus GPU, to the first token, by the own counters; null "
+            "without counters and for a prefill of less than two reading intervals."
         ),
     ] = None
     finish_reason: Annotated[FinishReason, Meta(description="Why the answer ended.")]
-    completion: Annotated[str, Meta(description="As generated, not cut.")]
+    completion: Annotated[str, Meta(description="As generated; a character cut off is left out.")]
 
 
 class Gaps(Stored, frozen=True):
@@ -392,7 +392,7 @@ class Record(Stored, frozen=True, kw_only=True):
         if self.instrument.headline == WALL:
             return whole.duration_s if whole else None
         if self.schema >= 3:
-            return sum(task.duration_s for task in self.tasks)
+            return math.fsum(task.duration_s for task in self.tasks)  # as in Energy.total
         return whole.duration_s - self.gaps.duration_s if whole else None
 
 

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-import psutil
-
 PROC = Path("/proc")
 START_TICKS = 22  # field of /proc/PID/stat, from 1: see proc_pid_stat(5)
 STATE = 3  # the first field after the name, which may hold spaces and brackets
@@ -47,6 +45,8 @@ def start_ticks(pid: int) -> int | None:
     if (PROC / "self/stat").exists():
         found = _state_and_ticks(pid)
         return None if found is None or found[0] in ENDED else found[1]
+    import psutil  # slow to load, and /proc says all on Linux
+
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

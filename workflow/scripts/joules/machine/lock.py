@@ -22,9 +22,11 @@ from joules.core.errors import UserError
 from joules.machine import identity
 
 NAME = "llm-runtime-energy.lock"
-# All that can be written are held, always in this order. Some systems give /tmp to each user, job
-# or service anew; some have no /run/lock, or let only root write there.
-PLACES = (Path("/run/lock") / NAME, Path("/tmp") / NAME)
+# All that can be written are held, always in this order. Some systems give /tmp, or /tmp and
+# /dev/shm, to each user, job or service anew; some have no /run/lock, or let only root write there.
+PLACES = (Path("/run/lock") / NAME, Path("/dev/shm") / NAME, Path("/tmp") / NAME)
+# Where none of them can be had: other users of the machine do not see this one.
+OF_USER = Path(f"/run/user/{os.getuid()}") / NAME
 WAIT_S = 1.0
 REMIND_S = 60.0
 CANNOT_LOCK = (
@@ -201,22 +203,33 @@ def _taken_away(path: Path, stale: str) -> bool:
 
 
 @contextlib.contextmanager
-def measuring(report: Report, places: Sequence[Path] = PLACES) -> Iterator[None]:
+def measuring(
+    report: Report, places: Sequence[Path] = PLACES, of_user: Path = OF_USER
+) -> Iterator[list[Path]]:
     """Hold the machine's measuring lock; wait, saying so, while another process holds it.
 
-    Raises UserError where no file can be made at any of its places.
+    Yields the files that are held: of `places` all that can be had, and where there is none,
+    `of_user`, which is said. Raises UserError where no file can be made at any of them.
     """
-    waiting, refused = _Waiting(report), []
+    waiting, refused, had = _Waiting(report), [], list[Path]()
     with contextlib.ExitStack() as held:
-        for place in places:
+        for place in (*places, of_user):
+            if place == of_user and had:
+                break
             try:
                 _hold(place, held, waiting, report)
+                had.append(place)
             except OSError as error:
                 refused.append(f"{place} ({error.strerror})")
-        if len(refused) == len(places):
+        if had == [of_user]:
+            report(
+                f"the lock of this machine is {of_user}, since no other place can be had; "
+                "measurements of other users do not wait for it"
+            )
+        if not had:
             raise UserError(
                 f"The lock of this machine can be had nowhere: {', '.join(refused)}. Expected one "
                 "file that every user can open, or two measurements could run side by side. "
                 "Make one of these folders writable for all, as /tmp is (mode 1777)."
             )
-        yield
+        yield had

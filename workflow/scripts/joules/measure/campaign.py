@@ -13,7 +13,13 @@ from joules.core.arms import facts_of
 from joules.core.errors import UserError
 from joules.core.files import sha256_of
 from joules.core.inference import Facts, Model, Settings
-from joules.core.machine_facts import Environment, Instrument, MachineBefore, MachineFacts
+from joules.core.machine_facts import (
+    Allocation,
+    Environment,
+    Instrument,
+    MachineBefore,
+    MachineFacts,
+)
 from joules.core.plan import Run, place_of, plan_of
 from joules.core.prompts_file import PromptsFile
 from joules.core.record import SCHEMA, ModelFacts, Position, Record, RuntimeFacts
@@ -21,8 +27,8 @@ from joules.core.registration import Plan, Registered
 from joules.core.run_parameters import RunParameters, hashes_of_parameters
 from joules.core.study import Study
 from joules.inputs import tokenizer
-from joules.machine import lock, machine_state
-from joules.measure import instrument, least_length, protocol, tiers, time_to_end
+from joules.machine import lock, machine_state, slurm
+from joules.measure import allotted, instrument, least_length, protocol, tiers, time_to_end
 from joules.measure.agreement import check_agreement
 from joules.measure.fingerprint import fingerprint_of
 from joules.measure.preparation import (
@@ -59,6 +65,8 @@ class Assignment:
         prompts: the prompts of that model.
         provided: the facts of the runtime as it was provided.
         log_file: that of the run; the runtime works in a folder beside it.
+        allocation: what a batch system gave the job that measures; None outside one.
+        lock: the files of the machine's lock that are held.
     """
 
     run: Run
@@ -73,6 +81,8 @@ class Assignment:
     prompts: PromptsFile
     provided: Facts
     log_file: Path
+    allocation: Allocation | None
+    lock: list[str]
 
 
 def read_again(model: Path, texts: list[str], report: Report) -> list[list[int]] | None:
@@ -163,14 +173,17 @@ def measure(
         parameters.settings, run.kind, prompts.model, parameters.arm.as_installed
     )
     check_require(parameters.arm.runtime, parameters.require, settings)
+    allocation = slurm.allocation()
+    allotted.refuse_shared(allocation, parameters.limits)
     tiers.require_gpu_meter(settings.gpu_layers)
     check_agreement(paths.agreement_file(results, run.model), run.arm, settings)
     least_length.check(results, study)
     runs, most = plan_of(study), parameters.limits.attempts
-    with lock.measuring(report):
+    with lock.measuring(report) as held:
+        session = session_id()
+        allotted.require_time(results, study, run, runs, session, report)
         planned = place_of(run, runs)
         journal = paths.journal_folder(results)
-        session = session_id()
         new = registering.to_register(results, study.study, plan)
         assigned = Assignment(
             run=run,
@@ -185,6 +198,8 @@ def measure(
             prompts=prompts,
             provided=provided,
             log_file=log_file,
+            allocation=allocation,
+            lock=[str(place) for place in held],
         )
         head = f"run {planned} of {len(runs)}: {run.model}, {run.arm}, {run.kind}"
         left = time_to_end.remaining(results, study, runs)
@@ -248,6 +263,7 @@ def attempted(assigned: Assignment, attempt: int, head: str, report: Report) -> 
             exactly=assigned.settings.max_tokens if run.kind == "fixed" else None,
             keep_ids=run.repetition == 1,
             first_temperature_c=assigned.first_temperature_c,
+            allocation=assigned.allocation,
         )
     packages = dict.fromkeys((*PACKAGES, *runtime.PACKAGES))
     machine = machine_state.machine_facts(list(packages))
@@ -294,7 +310,7 @@ def record_of(
         settings=assigned.settings,
         settings_in_force=measured.settings_in_force,
         instrument=meters,
-        environment=Environment(before, measured.after),
+        environment=Environment(before, measured.after, assigned.allocation, assigned.lock),
         windows=measured.windows,
         tasks=measured.tasks,
         gaps=measured.gaps,

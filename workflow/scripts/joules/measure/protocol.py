@@ -25,7 +25,7 @@ from joules.core.inference import (
     SettingsInForce,
     in_whole_characters,
 )
-from joules.core.machine_facts import MachineAfter, MachineState
+from joules.core.machine_facts import Allocation, MachineAfter, MachineState
 from joules.core.record import Gaps, Settle, Task, Trace, Validity, Window
 from joules.core.run_parameters import RunParameters
 from joules.machine import machine_state
@@ -252,6 +252,7 @@ def run_once(
     exactly: int | None = None,
     keep_ids: bool = True,
     first_temperature_c: float | None = None,
+    allocation: Allocation | None = None,
 ) -> MeasuredRun:
     """Measure one run; return those parts of its record that the run itself decides.
 
@@ -259,7 +260,7 @@ def run_once(
     of texts by the model file's tokenizer, or None where it is not at hand. `exactly`: every answer
     must have so many tokens (kind `fixed`). `keep_ids`: the record keeps those ids.
     `first_temperature_c`: of the processor before the first run of the sitting, to which it rests;
-    None: this is the first.
+    None: this is the first. `allocation`: what a batch system gave the job that measures.
     """
     lengths, limits = parameters.windows, parameters.limits
     prompts = prompts.under(settings)
@@ -317,6 +318,7 @@ def run_once(
     again = None if ids is None else [len(each) for each in ids]
     checks = [
         *validity.machine_checks(before, after, seen, limits),
+        validity.allocation_check(allocation),
         *validity.counter_checks(metered, instrument.is_counted, limits),
         *instrument.named.checks(window, gaps.duration_s / window.duration_s),
         *validity.answer_checks(

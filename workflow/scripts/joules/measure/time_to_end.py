@@ -164,21 +164,29 @@ def _unseen_s(
     return tasks_s + waiting_s + pace.load_s
 
 
+def expected_s(results: Path, study: Study, runs: Sequence[Run], left: Sequence[Run]) -> float:
+    """Return the seconds that some of a study's runs are expected to take.
+
+    Raises UserError or OSError where a warm-up or a record of their cells cannot be read.
+    """
+    records = paths.records_folder(results)
+    paces = {
+        cell: pace_of(
+            stored.read_warm_up(paths.warm_up_file(results, *cell)),
+            _latest(records, runs, cell),
+        )
+        for cell in {(run.model, run.arm) for run in left}
+    }
+    took = noted(paths.journal_folder(results))
+    return seconds_to_go(left, took, paces, study, lengths())
+
+
 def remaining(results: Path, study: Study, runs: Sequence[Run]) -> str:
     """Return in words how many runs are left, and when measuring will end."""
-    records = paths.records_folder(results)
     left = [run for run in runs if imported.place(results, run) is None]
     said = f"{len(left)} run{'s' if len(left) != 1 else ''} to go"
     try:
-        paces = {
-            cell: pace_of(
-                stored.read_warm_up(paths.warm_up_file(results, *cell)),
-                _latest(records, runs, cell),
-            )
-            for cell in {(run.model, run.arm) for run in left}
-        }
-        took = noted(paths.journal_folder(results))
-        to_go_s = seconds_to_go(left, took, paces, study, lengths())
+        to_go_s = expected_s(results, study, runs, left)
     except (UserError, OSError):  # an expectation must not cost a run
         return said
     return f"{said}, measuring ends about {clock(time.time() + to_go_s, time.time())}"

@@ -12,7 +12,7 @@ from typing import TypeVar
 from joules.core.conditions import Limits
 from joules.core.inference import Completion, SettingsInForce
 from joules.core.known import Known, Unknown, each_of, known, largest
-from joules.core.machine_facts import MachineState
+from joules.core.machine_facts import Allocation, MachineState
 from joules.core.record import BrokenRule, CheckedRule, RuleValue, Settle, Validity
 from joules.core.values import STATED_ONLY
 from joules.meters.reader import Power
@@ -163,6 +163,15 @@ def machine_checks(
         Check("machine_settings_changed", changed, [], bool(changed)),
         at_most("clock_jump", seen.clock_jump_s, limits.clock_jump_s),
     ]
+
+
+def allocation_check(allocation: Allocation | None) -> Check:
+    """Return the check that no other job may share the node of a batch system's job."""
+    if allocation is None:
+        return unchecked("not_exclusive", Unknown("no job of a batch system measures"))
+    if allocation.exclusive is None:
+        return unchecked("not_exclusive", Unknown(allocation.basis))
+    return Check("not_exclusive", allocation.exclusive, True, not allocation.exclusive)
 
 
 def _grown(before: int | None, after: int | None) -> int | None:
