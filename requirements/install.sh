@@ -3,8 +3,8 @@
 #
 #   requirements/install.sh main    .venv: the study, with llama-cpp-python over the llama.cpp that the
 #                                   runtimes share, which is compiled for this CPU
-#   requirements/install.sh test    the same, with the tests' tools and the environment of every
-#                                   runtime that need not be compiled
+#   requirements/install.sh test    the same, with the tests' tools, the environment of every runtime
+#                                   that need not be compiled, and .venvs/validator for RO-Crates
 #   requirements/install.sh quick   linters and unit tests; needs no compiler. Prints the environment:
 #                                   .venv where the tests' tools are in it, else .venv-quick
 #   requirements/install.sh review  .venv-review: the analysis alone; needs no compiler
@@ -375,6 +375,15 @@ install_meter() { # $1: meter
   mv "$environment/stamp.part" "$environment/stamp"
 }
 
+install_validator() { # of RO-Crates, for the tests
+  local key pins=requirements/validator.txt environment=.venvs/validator
+  if key=$(key_of "$environment" "$pins") && stamped "$environment/stamp" validator "$key"; then return; fi
+  prerequisites none
+  fresh "$environment" "$(find_python)" "$pins" --no-compile
+  printf 'validator %s\n' "$(key_of "$environment" "$pins")" >"$environment/stamp.part"
+  mv "$environment/stamp.part" "$environment/stamp"
+}
+
 case $(umask) in
   *[1-7]??) die "The umask is $(umask), so files made here could not be read back." "Run: umask 022" ;;
 esac
@@ -404,6 +413,7 @@ case ${1:-} in
   test)
     install_test
     install_meter kasa
+    install_validator
     ;;
   runtime) install_runtime "${2:-}" ;;
   meter) install_meter "${2:-}" ;;

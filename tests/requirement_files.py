@@ -41,9 +41,14 @@ def is_source(path: Path) -> bool:
     return path.stem.startswith("source-")
 
 
+def stands_alone(path: Path) -> bool:
+    """Return whether a file's packages are installed where nothing else is: versions may differ."""
+    return is_source(path) or path.stem == "validator"
+
+
 def versions() -> dict[str, str]:
-    """Return the version of every package that is installed, of all compiled files."""
-    files = [path for path in PINNED if not is_source(path)]
+    """Return the version of every package of the study, of all compiled files of it."""
+    files = [path for path in PINNED if not stands_alone(path)]
     return {name: version for path in files for name, version in pinned_in(path).items()}
 
 

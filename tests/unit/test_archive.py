@@ -179,7 +179,6 @@ def test_invalid_attempts_come_along_and_the_crate_describes_every_file(study, t
     folder = archive.unpack(tmp_path / "c.zip", tmp_path / "measurements")
     assert (folder / "records/m/a/task/1.invalid-1.json").exists()
     assert not (folder / "records/m/a/task/10.invalid-1.json").exists(), "another run's"
-    assert (folder / "CITATION.cff").read_bytes() == CITATION.read_bytes()
     described = {each.id: each for each in ROCrate(folder).get_entities()}
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert present - {"SHA256SUMS", "ro-crate-metadata.json"} <= described.keys()

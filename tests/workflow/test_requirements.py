@@ -15,8 +15,8 @@ from requirement_files import (
     PINNED,
     ROOT,
     asked_in,
-    is_source,
     pinned_in,
+    stands_alone,
     versions,
 )
 
@@ -66,7 +66,7 @@ def test_every_pin_has_hashes_and_no_line_holds_an_address_or_an_option(path: Pa
 
 
 def test_all_files_of_what_is_installed_agree_on_versions() -> None:
-    for path in [path for path in PINNED if not is_source(path)]:
+    for path in [path for path in PINNED if not stands_alone(path)]:
         for name, version in pinned_in(path).items():
             assert versions()[name] == version, f"{name} in {path.name}: {RECOMPILE}"
 

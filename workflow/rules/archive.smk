@@ -9,6 +9,8 @@ rule archive:
         files=archived_files(),
         schedule=paths.schedule_file(SOURCE),
         citation="CITATION.cff",
+        licences=["data/licences/CC-BY-4.0.txt", "data/licences/HumanEval.txt"],
+        workflow="Snakefile",
         code=code_of("archive", "core", "write"),
     output:
         paths.archive_file("<results>", STUDY.campaign),

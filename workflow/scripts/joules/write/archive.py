@@ -2,19 +2,19 @@
 
 Layout inside, and of data/measurements/<campaign>/: config.yaml, models.yaml, machine.yaml,
 software.yaml, registration.json, schedule.csv, prompts/, agreement/, records/ (with invalid
-attempts beside them), grades/, CITATION.cff, ro-crate-metadata.json, SHA256SUMS; that of an
-unfinished study (`joules.write.unfinished`) has unfinished.json as well.
+attempts beside them), grades/, README.md, LICENSE, LICENSE.HumanEval, CITATION.cff, Snakefile,
+ro-crate-metadata.json, SHA256SUMS; that of an unfinished study (`joules.write.unfinished`) has
+unfinished.json as well.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import io
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -22,8 +22,7 @@ import yaml
 
 from joules.core.errors import UserError
 from joules.core.files import write_atomic
-from joules.core.inference import Facts, Options
-from joules.core.machine_facts import MachineFacts
+from joules.core.inference import Options
 from joules.core.paths import (
     CATALOGUE,
     CONFIGURATION,
@@ -31,48 +30,12 @@ from joules.core.paths import (
     invalid_attempts,
     registration_file,
 )
-from joules.core.record import Record
 from joules.core.stored import read_record
-from joules.write import crate
+from joules.write import campaign_texts, crate
+from joules.write.campaign_facts import facts_of
 
 SUMS = "SHA256SUMS"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold; equal bytes every time
-
-
-@dataclasses.dataclass(frozen=True)
-class CampaignFacts:
-    """What records say of machine and software, each distinct state once, and of the date.
-
-    Attributes:
-        machines: the machines with their packages.
-        software: versions and builds of the instrument and of each runtime, by name.
-        first_day: the day of the first run, YYYY-MM-DD.
-    """
-
-    machines: list[MachineFacts]
-    software: dict[str, list[Facts]]
-    first_day: str
-
-
-def facts_of(records: Iterable[Record]) -> CampaignFacts:
-    """Return what records say of machine, software and date; states are in the records' order."""
-    machines: list[MachineFacts] = []
-    software: dict[str, list[Facts]] = {}
-    days = set()
-    for record in records:
-        machine = record.environment.before.machine
-        if machine not in machines:
-            machines.append(machine)
-        states = {
-            "codecarbon": msgspec.to_builtins(record.instrument.codecarbon),
-            record.arm_name: record.runtime.facts,
-        }
-        for name, state in states.items():
-            seen = software.setdefault(name, [])
-            if state not in seen:
-                seen.append(state)
-        days.add(record.windows[0].start_wall[:10])
-    return CampaignFacts(machines, software, min(days))
 
 
 def in_order(config: Options) -> Options:
@@ -108,8 +71,8 @@ def pack(
 
     `files` lie below `root` and keep their place there; those of the folder `records` give the
     facts and the date. The invalid attempts beside them and the study's registration come along
-    where there are any. `citation` is CITATION.cff, `catalogue` the part of the catalogue that the
-    study's models are in; None for a campaign that was archived without it.
+    where there are any. `citation` is the software's CITATION.cff, `catalogue` the part of the
+    catalogue that the study's models are in; None for a campaign that was archived without it.
     """
     named = {path.relative_to(root).as_posix(): path for path in files}
     records = [path for name, path in named.items() if name.startswith("records/")]
@@ -117,7 +80,7 @@ def pack(
     registered = [file] if (file := registration_file(root)).exists() else []
     named |= {path.relative_to(root).as_posix(): path for path in (*attempts, *registered)}
     contents = {name: path.read_bytes() for name, path in named.items()}
-    pack_contents(contents, records, config, citation, target, catalogue)
+    pack_contents(contents, records, config, citation, target, catalogue, root)
 
 
 def pack_contents(
@@ -127,10 +90,12 @@ def pack_contents(
     citation: Path,
     target: Path,
     catalogue: Options | None,
+    root: Path | None = None,
 ) -> None:
     """Write an archive of `contents`, name to bytes, and of what is said of them all; see `pack`.
 
-    `records` are the files whose facts and date it has.
+    `records` are the files whose facts and dates it has. Licences and workflow are those of `root`
+    where it has them.
     """
     contents[CONFIGURATION] = yaml.safe_dump(in_order(config), sort_keys=False).encode()
     if catalogue is not None:
@@ -139,20 +104,25 @@ def pack_contents(
     machines = msgspec.to_builtins(facts.machines)
     contents["machine.yaml"] = yaml.safe_dump(machines, sort_keys=True).encode()
     contents["software.yaml"] = yaml.safe_dump(facts.software, sort_keys=True).encode()
-    contents[citation.name] = citation.read_bytes()
-    contents[crate.NAME] = crate.metadata(
-        contents, config["study"], contents[citation.name], facts.first_day
-    )
+    about_software = citation.read_bytes()
+    study = config["study"]
+    contents |= campaign_texts.texts(study, about_software, facts, root)
+    contents[crate.NAME] = crate.metadata(contents, study, about_software, facts, catalogue)
     contents[SUMS] = "".join(
         f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents)
     ).encode()
+    write_atomic(target, zipped(contents))
+
+
+def zipped(contents: Mapping[str, bytes]) -> bytes:
+    """Return a zip file of `contents`, name to bytes; equal contents, equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in sorted(contents):
             member = zipfile.ZipInfo(name, FIXED_DATE)
             member.external_attr = 0o644 << 16
             archive.writestr(member, contents[name], zipfile.ZIP_DEFLATED)
-    write_atomic(target, buffer.getvalue())
+    return buffer.getvalue()
 
 
 class NotAsArchived(UserError):
