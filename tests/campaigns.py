@@ -18,7 +18,6 @@ from joules.core.values import Tier
 from joules.write.archive import pack, unpack
 
 BUSY = BrokenRule(code="cpu_busy", seen=0.4, limit=0.05, invalidates=False)
-COMMITTED = REPOSITORY / "data/measurements/vm-xeon-2core-2026-11-25"
 
 
 def on_machine(record: Record, cpu: str) -> Record:

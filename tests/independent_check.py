@@ -32,12 +32,18 @@ def joules_of(energy):
 
 
 def counted(record, grade):
-    """Return one run: the headline is the tasks window less its gaps, in energy and in time."""
-    assert record["schema"] in (1, 2)  # whose energy_j still holds the gaps
+    """Return one run: the headline is the tasks window less its gaps, in energy and in time.
+
+    Its `energy_j` is not read: that of the schemas 1 and 2 holds the gaps. They have time between
+    tasks and gaps, whose energy counts; since 3 tasks and gaps share their ends.
+    """
+    assert record["schema"] in (1, 2, 3)
     windows = {window["name"]: window for window in record["windows"]}
     whole, idle = windows["tasks"], windows["idle_cold"]
     energy = joules_of(whole["energy_j"]) - record["gaps"]["energy_j"]
-    seconds = whole["duration_s"] - record["gaps"]["duration_s"]
+    seconds = sum(task["duration_s"] for task in record["tasks"])
+    if record["schema"] < 3:
+        seconds = whole["duration_s"] - record["gaps"]["duration_s"]
     idle_w = joules_of(idle["energy_j"]) / idle["duration_s"]
     tokens = sum(task["generated_tokens"] for task in record["tasks"])
     passed = sum(task["verdict"] == "passed" for task in grade["tasks"])
@@ -92,6 +98,17 @@ def blocks_of(left, right):
     shared = sorted(set(left) & set(right))
     pairs = [(left[block], right[block]) for block in shared]
     return [(a, b) for a, b in pairs if a["sitting"] == b["sitting"]]
+
+
+def control_pairs(runs, model):
+    """Return the pairs of the null control: each second run after the run of its arm and block."""
+    own = [run for run in runs if run["model"] == model and run["valid"]]
+    first = {(run["arm"], run["block"]): run for run in own if run["kind"] == "task"}
+    second = {run["block"]: run for run in own if run["kind"] == "control"}
+    places = {block: (run["arm"], block) for block, run in second.items()}
+    return blocks_of(
+        {block: first[place] for block, place in places.items() if place in first}, second
+    )
 
 
 def log_ratios(pairs, quantity):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from demonstration_campaigns import COMMITTED
 from small_study import CHECKOUT
 
 from joules.commands import command_line
@@ -114,7 +115,7 @@ def test_a_command_that_cannot_read_what_it_is_given_says_so_in_one_line(
     [
         ["forecast"],
         ["doctor", "--help"],
-        ["verify_campaign", "data/measurements/vm-xeon-2core-2026-11-25"],
+        ["verify_campaign", str(COMMITTED)],
     ],
     ids=" ".join,
 )

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from campaigns import COMMITTED, write_archive, write_campaign
+from campaigns import write_archive, write_campaign
+from demonstration_campaigns import COMMITTED, checkout_of
 
 from joules.analyse.campaign import read_campaign
 from joules.analyse.pooling import pooled
@@ -78,15 +79,17 @@ def test_the_committed_campaign_alone_claims_nothing_and_says_why(tmp_path, caps
     assert "Of 1 campaign, 0 may claim a difference in energy" in page
 
 
-def test_a_ratio_is_that_of_the_campaigns_own_article(tmp_path):
-    compare.compare_campaigns({COMMITTED.name: COMMITTED}, tmp_path)
-    own = read_campaign(COMMITTED.name, COMMITTED.parents[2])
+def test_a_ratio_is_that_of_the_campaigns_own_article(tmp_path, either):
+    compare.compare_campaigns({either.name: either}, tmp_path)
+    own = read_campaign(either.name, checkout_of(either))
     ratios = pd.read_csv(tmp_path / "ratios.csv")
     assert list(ratios["ratio"]) == pytest.approx(list(own.ratios["ratio"]), rel=1e-8)
     runs = {}
-    for path in (COMMITTED / "records/parrot-1m").glob("*/task/*.json"):
+    for path in (either / "records/parrot-1m").glob("*/task/*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
-        headline_j = record["energy_j"] - record["gaps"]["energy_j"]  # schema 2 states them inside
+        headline_j = record["energy_j"]
+        if record["schema"] == 2:
+            headline_j -= record["gaps"]["energy_j"]  # it states them inside
         key = (record["runtime"]["name"], record["repetition"])
         runs[key] = math.log(headline_j / record["generated_tokens"])
     d = [runs["llama_cpp", block] - runs["ollama", block] for block in range(1, 6)]
@@ -123,7 +126,7 @@ def test_copies_that_differ_are_told_apart_and_their_difference_is_named(tmp_pat
     same = copied(tmp_path, "another-machine", on_cpu("Another CPU"))
     longer = copied(
         *(tmp_path, "longer-settling", on_cpu("Third CPU")),
-        lambda text: text.replace("seconds: 1\n", "seconds: 30\n"),
+        lambda text: text.replace("seconds: 2.0\n", "seconds: 30\n"),
     )
     named = ",".join([COMMITTED.name, str(same), str(longer)])
     assert compare.main([named, str(tmp_path / "out")]) == 0
@@ -131,8 +134,20 @@ def test_copies_that_differ_are_told_apart_and_their_difference_is_named(tmp_pat
     assert "2 protocols, not averaged together. They differ in: settle.seconds." in said
     differences = pd.read_csv(tmp_path / "out/differences.csv", dtype=str)
     own = differences[differences["model"] == "parrot-1m"]
-    assert list(own["value"]) == ["1", "30"]
+    assert list(own["value"]) == ["2", "30"]
     assert list(own["campaigns"]) == [f"another-machine, {COMMITTED.name}", "longer-settling"]
+
+
+def test_records_of_another_schema_are_another_protocol(older, tmp_path, capsys):
+    named = f"{COMMITTED.name},{older}"
+    assert compare.main([named, str(tmp_path / "out")]) == 0
+    assert "2 protocols, not averaged together." in capsys.readouterr().out
+    differences = pd.read_csv(tmp_path / "out/differences.csv", dtype=str)
+    own = differences[(differences["model"] == "parrot-1m") & (differences["part"] == "record")]
+    assert dict(zip(own["campaigns"], own["value"], strict=True)) == {
+        COMMITTED.name: "version 3",
+        older.name: "version 2",
+    }
 
 
 def test_a_busy_machine_is_shown_and_in_no_mean(labs, tmp_path, capsys):

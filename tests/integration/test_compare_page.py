@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from browser import look, needs_browser
-from campaigns import COMMITTED, write_campaign
+from campaigns import write_campaign
+from demonstration_campaigns import COMMITTED
 
 from joules.commands.compare import compare_campaigns
 

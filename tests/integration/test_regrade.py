@@ -5,13 +5,14 @@ from pathlib import Path
 import graded_run
 import msgspec
 import pytest
+from demonstration_campaigns import COMMITTED
 
 from joules.commands import regrade
 from joules.core import stored
 from joules.core.grade_file import Grade, GradedTask, VerdictName
 
 RECORD = graded_run.record({"HumanEval/53": "    return 0"})
-ARCHIVED = stored.read_grade(graded_run.CAMPAIGN / "grades/parrot-1m/ollama/task/1.json")
+ARCHIVED = stored.read_grade(COMMITTED / "grades/parrot-1m/ollama/task/1.json")
 NAME = "small/ollama/task/1.json"
 
 
@@ -53,12 +54,19 @@ def test_a_record_without_an_archived_grade_is_named_and_not_compared(tmp_path, 
 
 def test_a_grade_is_repeated_with_what_its_tests_drew(tmp_path):
     campaign = small_campaign(tmp_path / "campaign", "failed")
+    assert regrade.main([str(campaign), str(tmp_path / "new")]) == 0
+    assert (
+        ARCHIVED.nonce and stored.read_grade(tmp_path / "new/grades" / NAME).nonce == ARCHIVED.nonce
+    )
+
+
+def test_an_older_grade_whose_tests_drew_without_a_nonce_is_repeated_without_one(tmp_path, older):
+    campaign = small_campaign(tmp_path / "campaign", "failed")
+    assert stored.read_grade(older / "grades/parrot-1m/ollama/task/1.json").nonce is None
+    known = stored.read_grade(campaign / "grades" / NAME)
+    stored.write_grade(campaign / "grades" / NAME, msgspec.structs.replace(known, nonce=None))
     assert regrade.main([str(campaign), str(tmp_path / "old")]) == 0
     assert stored.read_grade(tmp_path / "old/grades" / NAME).nonce is None
-    known = stored.read_grade(campaign / "grades" / NAME)
-    stored.write_grade(campaign / "grades" / NAME, msgspec.structs.replace(known, nonce="0af1"))
-    assert regrade.main([str(campaign), str(tmp_path / "new")]) == 0
-    assert stored.read_grade(tmp_path / "new/grades" / NAME).nonce == "0af1"
 
 
 def test_tasks_that_only_one_of_two_grades_has_are_differences():

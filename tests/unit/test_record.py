@@ -1,4 +1,4 @@
-"""The types of all that is stored: real files of both schemas, and wrong files."""
+"""The types of all that is stored: real files of every schema, and wrong files."""
 
 import datetime
 import json
@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import synthetic
 import yaml
+from demonstration_campaigns import COMMITTED
 
 from joules.core import stored
 from joules.core.arms import Arm, facts_of
@@ -24,8 +25,8 @@ from joules.core.warm_up_files import WarmUp, WarmUpAnswer
 from joules.inputs.study_plan import study_plan
 
 ROOT = REPOSITORY
-CAMPAIGN = ROOT / "data/measurements/vm-xeon-2core-2026-11-25"
-RECORD = CAMPAIGN / "records/parrot-1m/ollama/task/1.json"
+RECORD = COMMITTED / "records/parrot-1m/ollama/task/1.json"
+GRADE, AGREED = "grades/parrot-1m/ollama/task/1.json", "agreement/parrot-1m.json"
 # A real record of schema 1, but for its tasks: the first three of 164.
 SCHEMA_1 = ROOT / "tests/data/record-schema-1.json"
 SCHEMA_2 = ROOT / "tests/data/record-schema-2.json"  # the same of schema 2
@@ -108,9 +109,9 @@ def kept(old, new):
 
 
 @pytest.mark.parametrize("folder", KINDS)
-def test_every_file_of_the_campaign_is_written_again_and_nothing_of_it_is_lost(folder, tmp_path):
+def test_every_file_of_a_campaign_is_written_again_and_nothing_is_lost(folder, either, tmp_path):
     read, write = KINDS[folder]
-    files = sorted((CAMPAIGN / folder).rglob("*.json"))
+    files = sorted((either / folder).rglob("*.json"))
     assert files
     for file in files:
         write(tmp_path / "again.json", read(file))
@@ -188,6 +189,15 @@ def test_a_sum_of_energies_knows_only_what_all_of_them_know():
     assert parts[1].less(parts[0]) == Energy(1.0, None, None)
 
 
+def test_sums_are_the_nearest_to_the_true_ones_under_every_python():
+    """Ten times 0.1, added one by one, is less than 1 by one bit; `sum` is so before 3.12."""
+    assert Energy.total([Energy(0.1, None, 0.1)] * 10) == Energy(1.0, None, 1.0)
+    record = stored.read_record(RECORD)
+    tenth = msgspec.structs.replace(record.tasks[0], duration_s=0.1)
+    ten = msgspec.structs.replace(record, tasks=[tenth] * 10)
+    assert ten.tasks_duration_s() == 1.0
+
+
 @pytest.mark.parametrize(
     ("told", "parts"),
     [
@@ -224,7 +234,7 @@ def test_a_record_is_frozen():
         stored.read_record(SCHEMA_1).energy_j = 1.0
 
 
-def written(tmp_path):
+def written(tmp_path, older):
     """Return real or written files, as plain values, of every kind."""
     stored.write_warm_up(tmp_path / "warm_up.json", WARM_UP)
     stored.write_provided(tmp_path / "facts.json", {"version": "0.24.0", "binary": "bin/ollama"})
@@ -238,19 +248,20 @@ def written(tmp_path):
     return [
         ("record", json.loads(RECORD.read_text())),
         ("record", json.loads(SCHEMA_1.read_text())),
+        ("record", json.loads(SCHEMA_2.read_text())),
         ("attempt", json.loads(RECORD.read_text())),
-        ("grade", json.loads((CAMPAIGN / "grades/parrot-1m/ollama/task/1.json").read_text())),
+        *(("grade", json.loads((each / GRADE).read_text())) for each in (older, COMMITTED)),
         ("registration", json.loads((tmp_path / "registration.json").read_text())),
         ("unfinished", json.loads(stored.unfinished_text(unfinished))),
-        ("agreement", json.loads((CAMPAIGN / "agreement/parrot-1m.json").read_text())),
+        *(("agreement", json.loads((each / AGREED).read_text())) for each in (older, COMMITTED)),
         ("warm_up", json.loads((tmp_path / "warm_up.json").read_text())),
         ("provided_facts", json.loads((tmp_path / "facts.json").read_text())),
         *(("prompts", json.loads(line)) for line in lines),
     ]
 
 
-def test_every_kind_of_file_obeys_its_generated_schema(tmp_path):
-    files = written(tmp_path)
+def test_every_kind_of_file_obeys_its_generated_schema(older, tmp_path):
+    files = written(tmp_path, older)
     assert {kind for kind, _ in files} == set(stored.KINDS)
     for kind, value in files:
         schema = stored.schema_of(kind)
@@ -343,13 +354,13 @@ def test_half_a_surrogate_pair_in_an_answer_is_read_and_written(tmp_path):
     assert "lacks `gaps`" in said
 
 
-def test_prompts_of_both_schemas_read_equal(tmp_path):
+def test_prompts_of_both_schemas_read_equal(older, tmp_path):
     for model in ("parrot-1m", "parrot-3m"):
-        older = CAMPAIGN / "prompts" / f"{model}.jsonl"
-        prompts = stored.read_prompts_file(older)
+        file = older / "prompts" / f"{model}.jsonl"
+        prompts = stored.read_prompts_file(file)
         stored.write_prompts_file(tmp_path / "now.jsonl", prompts)
         assert stored.read_prompts_file(tmp_path / "now.jsonl") == prompts
-        plain = [json.loads(line) for line in older.read_text().split("\n")[:-1]]
+        plain = [json.loads(line) for line in file.read_text().split("\n")[:-1]]
         assert prompts.model.file_sha256 == plain[0]["file_sha256"]
         assert [row.text_sha256 for row in prompts.prompts] == [row["sha256"] for row in plain[1:]]
         assert [row.token_ids for row in prompts.prompts] == [row["token_ids"] for row in plain[1:]]
@@ -366,8 +377,8 @@ def test_prompts_are_written_and_read(tmp_path):
     assert stored.read_prompts_file(tmp_path / "prompts.jsonl") == prompts
 
 
-def test_a_row_of_prompts_from_before_the_choice_of_a_cut_reads(tmp_path):
-    lines = (CAMPAIGN / "prompts/parrot-1m.jsonl").read_text().split("\n")
+def test_a_row_of_prompts_from_before_the_choice_of_a_cut_reads(older, tmp_path):
+    lines = (older / "prompts/parrot-1m.jsonl").read_text().split("\n")
     model, row = json.loads(lines[0]), json.loads(lines[1])
     del model["max_tokens"], model["never_ends"], row["cut"]
     (tmp_path / "old.jsonl").write_text(f"{json.dumps(model)}\n{json.dumps(row)}\n")

@@ -6,22 +6,20 @@ from pathlib import Path
 import msgspec
 import pytest
 from campaigns import on_machine
+from demonstration_campaigns import COMMITTED, checkout_of
 from synthetic import make_config, make_record
 
 from joules.analyse.campaign import read_campaign
 from joules.analyse.protocol import differing, protocol_of
 from joules.analyse.side_by_side import numbered, side_by_side
-from joules.core.places import REPOSITORY
 from joules.core.plan import Run
 from joules.draw.side_by_side import MOST_LINES, draw_side_by_side
-
-COMMITTED = "vm-xeon-2core-2026-11-25"
 
 
 @pytest.fixture(scope="module")
 def committed():
     """The committed campaign: two models, one contrast, a demonstration without a counter."""
-    return read_campaign(COMMITTED, REPOSITORY)
+    return read_campaign(COMMITTED.name, checkout_of(COMMITTED))
 
 
 def variant(campaign, name, *, machine="", scale=1.0, blocks=8, part=None, **ratios):
@@ -88,7 +86,7 @@ def test_another_protocol_is_named_and_not_averaged(committed):
     assert "1 of 1" in mean_of(tables, protocol=2)["no_mean_reason"]
     told = tables.differences[tables.differences["model"] == "parrot-1m"]
     assert list(told["part"]) == ["settle.seconds"] * 2
-    assert dict(zip(told["protocol"], told["value"], strict=True)) == {1: "1", 2: "120"}
+    assert dict(zip(told["protocol"], told["value"], strict=True)) == {1: "2", 2: "120"}
     assert list(told["campaigns"]) == ["c0, c1, c2", "a-longer-settling"]
 
 

@@ -11,6 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 import yaml
+from demonstration_campaigns import COMMITTED, checkout_of
 
 from joules.analyse.power import power_facts
 from joules.core.catalogue import (
@@ -41,7 +42,6 @@ from joules.core.study import (
     study_from,
 )
 
-CAMPAIGN = "vm-xeon-2core-2026-11-25"
 OWN = {"study": "mine", "models": ["parrot-1m"], "runtimes": ["llama_cpp"]}
 OPTIONS = {"llama_cpp": {"version": "1"}, "ollama": {"version": "2", "from": "build"}}
 MODEL = {"url": "https://a/b", "sha256": "0" * 64, "license": "MIT", "prompt_style": "chat"}
@@ -305,12 +305,25 @@ def test_a_missing_file_is_named():
         load_study("no-such.yaml")
 
 
-def test_an_archived_campaign_brings_its_own_configuration():
-    asked = {"measurements": {"source": "archive", "campaign": CAMPAIGN}, "blocks": 99}
-    study = study_of(asked)
-    assert (study.study, study.campaign) == (f"archive/{CAMPAIGN}", CAMPAIGN)
+def brought_by(campaign: Path) -> tuple[Study, dict[str, Any]]:
+    """Return the study that an archived campaign brings, and the configuration that it holds."""
+    name = campaign.name
+    asked = {"measurements": {"source": "archive", "campaign": name}, "blocks": 99}
+    study = study_of(asked, checkout_of(campaign))
+    assert (study.study, study.campaign) == (f"archive/{name}", name)
     assert study.archived and study.blocks == 5
-    kept = yaml.safe_load((REPOSITORY / f"data/measurements/{CAMPAIGN}/config.yaml").read_text())
+    return study, yaml.safe_load((campaign / "config.yaml").read_text())
+
+
+def test_an_archived_campaign_brings_its_own_configuration():
+    study, kept = brought_by(COMMITTED)
+    assert plain(study) | {"study": "demo", "measurements": kept["measurements"]} == kept | {
+        "catalogue": {}
+    }
+
+
+def test_an_older_campaign_brings_its_own_without_the_keys_that_are_gone(older):
+    study, kept = brought_by(older)
     assert kept["settle"].pop("cap_s") == 4 and kept["limits"].pop("load_during_tasks_s") == 0.1
     later = {"energy": "processor", "mixed_machines": "refuse", "mixed_runtimes": "refuse"}
     later |= {
@@ -338,7 +351,7 @@ def test_a_key_of_older_configurations_is_refused_with_what_holds_instead(part, 
 
 @pytest.mark.parametrize("campaign", ["no-such", "", "..", "."])
 def test_an_archived_campaign_that_is_not_there_is_refused(campaign):
-    with pytest.raises(UserError, match=rf"does not exist.*{CAMPAIGN}.*Correct the name"):
+    with pytest.raises(UserError, match=rf"does not exist.*{COMMITTED.name}.*Correct the name"):
         archived_study(campaign)
 
 

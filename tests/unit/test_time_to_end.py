@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
+from demonstration_campaigns import COMMITTED
 
-from joules.core.places import REPOSITORY
 from joules.core.plan import Run, plan_of
 from joules.core.stored import read_record
 from joules.core.study import Study
@@ -15,7 +15,6 @@ from joules.inputs.prompts import subset
 from joules.measure import time_to_end
 from joules.measure.time_to_end import Pace, Took, all_answers_s, clock, lengths, seconds_to_go
 
-CAMPAIGN = REPOSITORY / "data/measurements/vm-xeon-2core-2026-11-25"
 LENGTHS = lengths()
 KINDS = ("task", "control", "quality")
 
@@ -65,7 +64,7 @@ def test_the_archived_campaign_with_five_problems_and_all_for_quality_ends_as_to
     answer_s = {}
     for model in study.models:
         for runtime in study.runtimes:
-            record = read_record(CAMPAIGN / f"records/{model}/{runtime}/task/1.json")
+            record = read_record(COMMITTED / f"records/{model}/{runtime}/task/1.json")
             answer_s[model, runtime] = {task.task_id: task.duration_s for task in record.tasks}
     took = went(study, answer_s, dict.fromkeys(answer_s, 5.0))
     told, true = foretold(study, took, answer_s)
@@ -136,7 +135,7 @@ def test_answers_in_proportion_to_their_solutions_or_all_of_one_length():
 
 
 def test_the_journal_gives_back_what_was_noted_and_leaves_out_older_lines(tmp_path):
-    record = read_record(CAMPAIGN / "records/parrot-1m/ollama/control/1.json")
+    record = read_record(COMMITTED / "records/parrot-1m/ollama/control/1.json")
     tasks_s = next(window.duration_s for window in record.windows if window.name == "tasks")
     (tmp_path / time_to_end.FILE).write_text("12.5\n")
     time_to_end.note_run(tmp_path, record, 60.0)

@@ -1,5 +1,6 @@
 """Joule per component, as all that is stored has it."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -70,9 +71,13 @@ class Energy(Stored, frozen=True):
 
     @classmethod
     def total(cls, parts: Sequence["Energy"]) -> "Energy":
-        """Return the sum; None for a component that one of the parts does not know."""
+        """Return the sum; None for a component that one of the parts does not know.
+
+        By `fsum`, whose result is the same everywhere: `sum` rounds otherwise since Python 3.12.
+        """
         columns = zip(*((each.cpu, each.gpu, each.dram) for each in parts), strict=True)
         sums = [
-            None if None in column else sum(each or 0.0 for each in column) for column in columns
+            None if None in column else math.fsum(each or 0.0 for each in column)
+            for column in columns
         ]
         return cls(*sums) if sums else cls(None, None, None)
