@@ -6,7 +6,7 @@ import pytest
 from synthetic_arms import OLD_ENGINE, SHARED_ENGINE, STOCK_ENGINE
 
 from joules.core.inference import OWN_CHOICE
-from joules.write.builds import builds, distance
+from joules.write.builds import builds, distance, why_texts
 from joules.write.claims_file import StudiedArm, StudiedRuntime
 from joules.write.contrasts import contrast_of
 
@@ -248,3 +248,21 @@ def test_the_table_of_builds_has_the_switches_that_differ() -> None:
         ("Other", "0.34.0", "", "", "", "", "abababababab"),
     ]
     assert distance(OLLAMA, other) == "" == distance(OLLAMA, LLAMA_CPP)
+
+
+def test_texts_are_explained_by_the_library_that_computes_them() -> None:
+    stock = arm("llama_cpp", "llama-cpp-python, stock", engine=STOCK_ENGINE)
+    flash = arm("llama_cpp", "llama-cpp-python, flash", flash_attention=True)
+    assert why_texts([]) == ""
+    assert "one library of llama.cpp, byte for byte" in why_texts([(OLLAMA, LLAMA_CPP, 1.0)])
+    apart = why_texts([(OLLAMA, LLAMA_CPP, 1.0), (LLAMA_CPP, stock, 1.0)])
+    assert (
+        apart == "Every text is the same: where the engines round differently, no answer shows it."
+    )
+    told = why_texts(
+        [(OLLAMA, LLAMA_CPP, 1.0), (LLAMA_CPP, stock, 0.9), (LLAMA_CPP, flash, 0.8)] * 2
+    )
+    assert told.startswith("Runtimes round differently")
+    assert "One library computes for llama-cpp-python and llama-cpp-python (flash):" in told
+    assert told.endswith("same kernels: llama-cpp-python and llama-cpp-python (stock).")
+    assert "Ollama" not in told

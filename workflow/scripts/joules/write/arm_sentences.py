@@ -13,7 +13,7 @@ from joules.write.arm_words import (
     state_words,
     value_words,
 )
-from joules.write.builds import Build, builds
+from joules.write.builds import Build, builds, why_texts
 from joules.write.claims_file import StudiedArm, StudiedRuntime
 from joules.write.contrasts import Contrast, contrast_of
 from joules.write.sentences import PRIMARY, SECONDARY, Pair, Sentences, pair_prefix
@@ -196,6 +196,16 @@ class ArmSentences(Sentences):
     def builds(self) -> list[Build]:
         """Return the table of builds of llama.cpp, where contrasts are told."""
         return builds(self.study.runtimes) if self.answers() else []
+
+    def why_texts(self) -> str:
+        """Return what explains that the runtimes' texts are the same or not."""
+        shares = [
+            (pair, self.claims.get(f"{pair_prefix(pair)}.same_text_share"))
+            for pair in self.told_pairs()
+        ]
+        return why_texts(
+            [(a, b, float(share.value or 0)) for (_, a, b), share in shares if share is not None]
+        )
 
     def family(self, pair: Pair, group: str) -> str:
         """Return the family in which a comparison is corrected; `group` is that of its claims."""

@@ -10,6 +10,10 @@ from joules.write.claims_file import StudiedRuntime
 from joules.write.kernels import differing_switches
 
 SHOWN_OF_A_HASH = 12
+ROUND_DIFFERENTLY = (
+    "Runtimes round differently, so the same weights can give other texts, and a text that differs "
+    "can flip a verdict. The table counts the flips."
+)
 
 
 class Engine(NamedTuple):
@@ -111,3 +115,40 @@ def distance(a: StudiedRuntime, b: StudiedRuntime) -> str:
         apart += f" and {number_of(abs((first.date - second.date).days), 'day')}"
     newer_label, older_label = in_sentence(newer.label), in_sentence(older.label)
     return f"The llama.cpp of {newer_label} is {apart} newer than that of {older_label}."
+
+
+def why_texts(compared: Sequence[tuple[StudiedRuntime, StudiedRuntime, float]]) -> str:
+    """Return what explains that texts are the same or not, of pairs with their share of same texts.
+
+    Texts part where two sums are rounded otherwise: by other kernels, another build, another
+    setting, or other batches of a prompt. Empty where nothing is compared.
+    """
+    if not compared:
+        return ""
+    one = [(a, b) for a, b, _ in compared if engine_of(a).is_same_as(engine_of(b))]
+    if all(share == 1 for *_, share in compared):
+        if len(one) == len(compared):
+            return (
+                "Every text is the same. All of them compute with one library of llama.cpp, byte "
+                "for byte, with the same settings and batches, so that they round alike."
+            )
+        return "Every text is the same: where the engines round differently, no answer shows it."
+    parted = [(a, b) for a, b, share in compared if share < 1]
+    alike = _pairs([pair for pair in parted if pair in one])
+    found = [ROUND_DIFFERENTLY]
+    if alike:
+        found.append(
+            f"One library computes for {alike}: there a setting parts the texts, or how the "
+            "program feeds the library."
+        )
+    if other := _pairs([pair for pair in parted if pair not in one]):
+        found.append(
+            f"Not known to compute with one library, and so with the same kernels: {other}."
+        )
+    return " ".join(found)
+
+
+def _pairs(pairs: Sequence[tuple[StudiedRuntime, StudiedRuntime]]) -> str:
+    """Return the pairs in words, each once."""
+    told = (f"{in_sentence(a.label)} and {in_sentence(b.label)}" for a, b in pairs)
+    return "; ".join(dict.fromkeys(told))

@@ -227,7 +227,9 @@ class Article(ArmSentences):
         values = (
             "pairs primary_pairs told_pairs contrasts secondary_note compared_words installed told "
         )
-        values += "settings_sentences settings_rows chosen_rows software_rows answers builds"
+        values += (
+            "settings_sentences settings_rows chosen_rows software_rows answers builds why_texts"
+        )
         return {name: getattr(self, name) for name in names.split()} | {
             **{name: getattr(self, name)() for name in values.split()},
             "study": self.study,
