@@ -1,8 +1,10 @@
 """How long everything right of the records takes, and how much memory, for large studies.
 
-A synthetic campaign is written to disk and rebuilt as a reader would do it: by Snakemake, from an
-archive, from tables to article. Prints `name: value` lines and a table. Arguments: the sizes in
-runs (default 240 2500 5000 10000); the last one counts as the large study.
+A synthetic campaign of five models in eight arms is written to disk and rebuilt as a reader would
+do it: by Snakemake, from an archive, from tables to article, with every pair of arms compared. Then
+a study of two models in these arms is planned (`snakemake -n`). Prints a table and `name: value`
+lines: seconds by the clock and of CPU time, and the most memory in bytes. Arguments: the sizes in
+runs (default 240 2500 5000 10000), rounded up to whole blocks; the largest is the one planned.
 """
 
 import argparse
@@ -12,10 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "workflow" / "scripts")]
@@ -25,16 +27,30 @@ import synthetic  # noqa: E402
 import yaml  # noqa: E402
 
 from joules.core import paths  # noqa: E402
-from joules.core.keys import merged  # noqa: E402
 from joules.core.plan import Run, plan_of, to_csv  # noqa: E402
-from joules.core.reading import DEFAULT, read_configuration, study_of  # noqa: E402
+from joules.core.reading import read_configuration, study_of  # noqa: E402
 from joules.core.study import Study, archived_configuration  # noqa: E402
 
 MODELS = tuple(f"model-{letter}" for letter in "abcde")
-RUNTIMES = ("ollama", "llama_cpp", "third")
+EIGHT_ARMS = "config/settings.yaml"  # a study of eight arms, whose models and size are not used
 KINDS = ("task", "control")
-RUNS_PER_BLOCK = len(MODELS) * (len(RUNTIMES) + 1)
+RUNS_PER_BLOCK = len(MODELS) * (8 + 1)  # an arm of each model has its control
 PROBLEMS = 160  # times 10,000 runs: 1.6 million tasks
+
+
+class Cost(NamedTuple):
+    """What a command took: seconds by the clock and of CPU time, and the most memory in bytes."""
+
+    seconds: float
+    cpu_s: float
+    peak_bytes: int
+
+
+def of_eight_arms(**changes: object) -> dict[str, object]:
+    """Return the plain configuration of a study of eight arms, which compares all pairs."""
+    chosen = {**read_configuration(ROOT / EIGHT_ARMS), **changes}
+    del chosen["contrasts"]
+    return chosen
 
 
 def copy_of_repository(target: Path) -> Path:
@@ -50,21 +66,17 @@ def copy_of_repository(target: Path) -> Path:
 
 
 def configuration(blocks: int, problems: int) -> Study:
-    """Return the campaign's configuration: the demonstration's with our models and sizes."""
-    changes = {
-        "study": "scale",
-        "models": list(MODELS),
-        "runtimes": list(RUNTIMES),
-        "runtime_options": {runtime: {"version": "1.2.3"} for runtime in RUNTIMES},
-        "kinds": list(KINDS),
-        "blocks": blocks,
-        "seed": 1,
-        "problems": problems,
-        "settings": {"threads": 1},
-    }
-    laid_over = merged(read_configuration(ROOT / DEFAULT), changes)
-    assert isinstance(laid_over, Mapping)
-    return study_of(laid_over)
+    """Return the campaign's configuration: eight arms with our models and sizes."""
+    return study_of(
+        of_eight_arms(
+            study="scale",
+            models=list(MODELS),
+            kinds=list(KINDS),
+            blocks=blocks,
+            seed=1,
+            problems=problems,
+        )
+    )
 
 
 def _write_run(numbered: tuple[int, Run], *, folder: Path, study: Study, runs: int) -> None:
@@ -96,8 +108,8 @@ def offer(repository: Path, written: Path, blocks: int, problems: int) -> str:
     return name
 
 
-def watched(command: list[str], folder: Path) -> tuple[float, float]:
-    """Run a command; return its seconds and the largest memory of its processes together, in GB.
+def watched(command: list[str], folder: Path) -> Cost:
+    """Run a command and return what it and its processes took.
 
     Memory is the sum of resident sets, ten times a second: pages that processes share count twice.
     Raises CalledProcessError, with its output, when the command fails.
@@ -106,7 +118,7 @@ def watched(command: list[str], folder: Path) -> tuple[float, float]:
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
         whole = psutil.Process(process.pid)
-        while process.poll() is None:
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
             used = 0
             try:
                 for one in (whole, *whole.children(recursive=True)):
@@ -116,31 +128,41 @@ def watched(command: list[str], folder: Path) -> tuple[float, float]:
             peak = max(peak, used)
             time.sleep(0.1)
         seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(ended[1])
         if process.returncode:
             output.seek(0)
             print(output.read()[-4000:], file=sys.stderr)
             raise subprocess.CalledProcessError(process.returncode, command)
-    return seconds, peak / 1e9
+    return Cost(seconds, ended[2].ru_utime + ended[2].ru_stime, peak)
 
 
-def rebuild(repository: Path, campaign: str) -> tuple[float, float]:
-    """Return seconds and peak GB of a rebuild from tables to article."""
+def rebuild(repository: Path, campaign: str) -> Cost:
+    """Return what a rebuild from tables to article takes."""
     chosen = f"measurements={{source: archive, campaign: {campaign}}}"
     snakemake = str(Path(sys.executable).with_name("snakemake"))
     command = [snakemake, "--cores", "2", "--quiet", "all", "--config", chosen]
     return watched([*command, "--", "article", "figures", "tables"], repository)
 
 
-def dry_run(repository: Path, runs: int) -> tuple[int, float]:
-    """Return the number of planned runs and the seconds of `snakemake -n` of such a study."""
-    blocks = max(1, -(-runs // 6))  # two models, two runtimes and a control
-    changes = {"study": "dry", "blocks": blocks, "kinds": list(KINDS)}
-    study = {**read_configuration(ROOT / DEFAULT), **changes}
+def dry_run(repository: Path, runs: int) -> tuple[int, Cost]:
+    """Return the number of planned runs and what `snakemake -n` of such a study takes."""
+    models = ["parrot-1m", "parrot-3m"]
+    per_block = len(models) * RUNS_PER_BLOCK // len(MODELS)
+    blocks = max(1, -(-runs // per_block))
+    study = of_eight_arms(study="dry", models=models, blocks=blocks, kinds=list(KINDS))
     (repository / "dry.yaml").write_text(yaml.safe_dump(study))
     snakemake = str(Path(sys.executable).with_name("snakemake"))
     command = [snakemake, "-n", "--cores", "1", "--quiet", "all", "--configfile", "dry.yaml"]
-    seconds, _ = watched([*command, "--", "all"], repository)
-    return blocks * 6, seconds
+    return blocks * per_block, watched([*command, "--", "all"], repository)
+
+
+def lines_of(name: str, cost: Cost) -> list[str]:
+    """Return a cost as `name: value` lines."""
+    return [
+        f"seconds_{name}: {cost.seconds:.1f}",
+        f"cpu_seconds_{name}: {cost.cpu_s:.1f}",
+        f"peak_bytes_{name}: {cost.peak_bytes}",
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -149,30 +171,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("sizes", nargs="*", type=int, default=[240, 2500, 5000, 10000])
     parser.add_argument("--problems", type=int, default=PROBLEMS)
     given = parser.parse_args(arguments)
-    blocks = [max(1, size // RUNS_PER_BLOCK) for size in given.sizes]
+    blocks = [max(1, -(-size // RUNS_PER_BLOCK)) for size in given.sizes]
+    lines = []
     with tempfile.TemporaryDirectory() as scratch:
         repository = copy_of_repository(Path(scratch, "repository"))
         written = Path(scratch, "campaign")
         write_campaign(written, max(blocks), given.problems)
-        print(f"{'runs':>8} {'tasks':>10} {'seconds':>9} {'s per 1,000 runs':>17} {'peak GB':>8}")
-        found = {}
+        print(f"{'runs':>8} {'tasks':>10} {'seconds':>9} {'CPU s':>9} {'peak bytes':>14}")
         for count in blocks:
             campaign = offer(repository, written, count, given.problems)
-            seconds, peak_gb = rebuild(repository, campaign)
-            runs = count * RUNS_PER_BLOCK
-            found[runs] = (seconds, peak_gb)
-            per_1000 = 1000 * seconds / runs
+            cost, runs = rebuild(repository, campaign), count * RUNS_PER_BLOCK
             print(
-                f"{runs:>8} {runs * given.problems:>10} {seconds:>9.1f} {per_1000:>17.1f} "
-                f"{peak_gb:>8.2f}",
+                f"{runs:>8} {runs * given.problems:>10} {cost.seconds:>9.1f} {cost.cpu_s:>9.1f} "
+                f"{cost.peak_bytes:>14}",
                 flush=True,
             )
-        planned, dry_s = dry_run(repository, max(found))
-    for runs, (seconds, _) in found.items():
-        print(f"seconds_{runs}: {seconds:.1f}")
-    print(f"peak_gb_{max(found)}: {found[max(found)][1]:.2f}")
-    print(f"seconds_dry_run_{max(found)}: {dry_s:.1f}")
-    print(f"runs_in_dry_run: {planned}")
+            lines += lines_of(str(runs), cost)
+        planned, cost = dry_run(repository, max(blocks) * RUNS_PER_BLOCK)
+    print("\n".join([*lines, *lines_of(f"dry_run_{planned}", cost)]))
     return 0
 
 

@@ -74,14 +74,14 @@ def test_a_written_campaign_can_be_tabulated(tmp_path):
     grades = sorted(tmp_path.glob("grades/*/*/*/*.json"))
     agreements = sorted(tmp_path.glob("agreement/*.json"))
     tables = tabulate(records, grades, agreements, 267.6, Mixing())
-    assert len(tables.runs) == bench_scale.RUNS_PER_BLOCK == 20
-    assert isinstance(tables.tasks, pd.DataFrame) and len(tables.tasks) == 60
+    assert len(tables.runs) == bench_scale.RUNS_PER_BLOCK == 45
+    assert isinstance(tables.tasks, pd.DataFrame) and len(tables.tasks) == 135
 
 
 def test_an_offered_campaign_is_read_as_an_archive(tmp_path):
     name = bench_scale.offer(tmp_path, tmp_path / "campaign", blocks=2, problems=3)
     study = archived_study(name, tmp_path)
-    assert (study.models, study.runtimes) == (bench_scale.MODELS, bench_scale.RUNTIMES)
+    assert (study.models, len(study.compared), study.contrasts) == (bench_scale.MODELS, 8, ())
     assert (study.blocks, study.problems, study.study) == (2, 3, f"archive/{name}")
     assert len(runs_of(study, tmp_path)) == 2 * bench_scale.RUNS_PER_BLOCK
 
@@ -89,8 +89,15 @@ def test_an_offered_campaign_is_read_as_an_archive(tmp_path):
 def test_memory_of_a_command_is_that_of_all_its_processes(tmp_path):
     child = "import time; block = bytearray(200_000_000); time.sleep(1)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    _, peak_gb = bench_scale.watched([sys.executable, "-c", parent], tmp_path)
-    assert 0.2 < peak_gb < psutil.virtual_memory().total / 1e9
+    cost = bench_scale.watched([sys.executable, "-c", parent], tmp_path)
+    assert 200_000_000 < cost.peak_bytes < psutil.virtual_memory().total
+
+
+def test_cpu_time_of_a_command_is_that_of_all_its_processes(tmp_path):
+    child = "import time\nwhile time.process_time() < 0.5: pass"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    cost = bench_scale.watched([sys.executable, "-c", parent], tmp_path)
+    assert cost.cpu_s >= 0.5
 
 
 def test_a_command_that_fails_is_no_result(tmp_path, capsys):

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
 from joules.core.errors import UserError
 from joules.machine import surroundings
 
@@ -56,23 +54,12 @@ class Command(argparse.ArgumentParser):
         self.exit(BAD_USE, f"error: {message}\n")
 
 
-class Screen(Console):
-    """Standard output with colours where it is a terminal; no line is broken in two."""
-
-    def __init__(self) -> None:
-        super().__init__(soft_wrap=True, highlight=False)
-
-    def on_broken_pipe(self) -> None:
-        """Go on without output, so that the exit status is that of the whole command."""
-        _forget_output()
-
-
 def say(line: str) -> None:
     """Print a line on standard output, at once; where nobody reads it any more, do nothing."""
     try:
         print(line)
     except BrokenPipeError:
-        _forget_output()
+        forget_output()
     _flush()
 
 
@@ -122,9 +109,9 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_output()
+        forget_output()
 
 
-def _forget_output() -> None:
+def forget_output() -> None:
     """Let standard output go nowhere: who read it, as `head`, has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

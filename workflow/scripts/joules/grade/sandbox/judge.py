@@ -5,6 +5,7 @@ Loaded inside the sandbox: standard library only.
 
 import array
 import builtins
+import functools
 import json
 import os
 import random
@@ -13,14 +14,16 @@ import signal
 import socket
 import struct
 import time
-from typing import Any, TypedDict
+from collections.abc import Sequence
+from types import CodeType
+from typing import Any, NamedTuple, TypedDict
 
 from joules.grade.sandbox import plain_data
 
 READY = b"confined"
 WITH_SCRATCH = READY + b", with a scratch folder"
-KILL, WAIT = b"K", b"W"
-ENDED = struct.Struct("=idq?")
+FORK, KILL, WAIT = b"F", b"K", b"W"
+ENDED = struct.Struct("=idq?i")
 WEAK_SEED = 0  # of gradings before there was a nonce
 START_S = 10.0
 
@@ -82,6 +85,20 @@ class ProgramMessage(TypedDict):
     entry_point: str
 
 
+class Ended(NamedTuple):
+    """What the zygote answers: what an ended solver leaves behind, and the process id of a new one.
+
+    `status` is of wait(2), and 0 where the solver still had to be killed; `worn` tells whether
+    files of it are left in the scratch folder; `solver` is 0 where none was forked.
+    """
+
+    status: int
+    cpu_s: float
+    max_rss_bytes: int
+    worn: bool
+    solver: int
+
+
 class HarnessError(BaseException):
     """The sandbox itself failed; says nothing about the program."""
 
@@ -105,29 +122,35 @@ class Session:
     The solver is forked and confines itself while this side does other things; `define` waits.
     """
 
-    def __init__(self, link: socket.socket) -> None:
-        """Have the zygote fork a solver."""
+    def __init__(self, link: socket.socket, order: bytes = FORK) -> None:
+        """Have the zygote fork a solver; `order` may be to end the one before it first.
+
+        Where that one left files behind, none is forked, and `ended` says so.
+        """
         self.link = link
         self.cpu_s = self.wall_s = START_S
-        self.start = time.perf_counter()
         self.incoming = b""
+        self.defined = False
         self.stopped: Stopped | None = None
         self.raised = ""
         self.inert: set[str] = set()
         solver_end, self.requests = os.pipe()
         self.answers, answer_end = os.pipe()
+        self.can_read, self.can_write = select.poll(), select.poll()
+        self.can_read.register(self.answers, select.POLLIN)
+        self.can_write.register(self.requests, select.POLLOUT)
         for descriptor in (self.requests, self.answers):
             os.set_blocking(descriptor, False)
-        rights = array.array("i", [solver_end, answer_end])
         try:
-            link.sendmsg([b"F"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-            self.solver = struct.unpack("=i", link.recv(4))[0]
-        except (OSError, struct.error) as error:
-            raise HarnessError("the zygote is gone") from error
+            self.ended = ask_zygote(link, order, [solver_end, answer_end])
         finally:
             os.close(solver_end)
             os.close(answer_end)
-        self.clock = ((~self.solver) << 3) | 2
+        self.start = time.perf_counter()
+        self.clock = ((~self.ended.solver) << 3) | 2
+        if not self.ended.solver:
+            os.close(self.requests)
+            os.close(self.answers)
 
     def _used_cpu_s(self) -> float:
         try:
@@ -135,7 +158,7 @@ class Session:
         except OSError:
             return 0.0
 
-    def _wait(self, reading: bool) -> None:
+    def _wait(self, for_what: select.poll) -> None:
         """Wait for the pipe. Raises Stopped when CPU time (decides) or wall time (guards) is up."""
         while True:
             wall = self.start + self.wall_s - time.perf_counter()
@@ -144,14 +167,13 @@ class Session:
                 raise Stopped("timeout", "cpu")
             if wall <= 0:
                 raise Stopped("timeout", "wall")
-            pipes = ([self.answers], []) if reading else ([], [self.requests])
-            if any(select.select(*pipes, [], min(wall, max(cpu, 0.002)))):
+            if for_what.poll(1000 * min(wall, max(cpu, 0.002))):
                 return
 
     def _read(self, size: int) -> bytes:
         """Return the next `size` bytes of the answers, keeping what came with them."""
         while len(self.incoming) < size:
-            self._wait(reading=True)
+            self._wait(self.can_read)
             try:
                 chunk = os.read(self.answers, plain_data.MAX_BYTES)
             except BlockingIOError:
@@ -176,12 +198,12 @@ class Session:
             try:
                 data = data[os.write(self.requests, data[:65536]) :]
             except BlockingIOError:
-                self._wait(reading=False)
+                self._wait(self.can_write)
             except BrokenPipeError:
                 raise Stopped("died", "") from None
 
     def define(self, job: JobMessage) -> None:
-        """Send the program and wait until it is defined. Raises Stopped when that fails."""
+        """Send the program; it is being defined while the test runs to its first call."""
         try:
             ready = self.receive()
         except Stopped as stopped:
@@ -192,19 +214,43 @@ class Session:
         self.start = time.perf_counter()
         program: ProgramMessage = {"program": job["program"], "entry_point": job["entry_point"]}
         self.send(json.dumps(program).encode("ascii"))
-        answer = self.receive()
-        kind, text = answer[:1], answer[1:].decode("ascii", "replace")
-        if kind != b"R":
-            verdict = {b"S": "syntax", b"M": "memory"}.get(kind, "failed")
-            raise Stopped(verdict, "" if kind == b"M" else text)
+
+    def await_definition(self) -> None:
+        """Wait until the program is defined, where nobody has. Raises Stopped when that fails."""
+        if self.defined or self.stopped is not None:
+            return
+        self.defined = True
+        try:
+            answer = self.receive()
+            kind, text = answer[:1], answer[1:].decode("ascii", "replace")
+            if kind != b"R":
+                verdict = {b"S": "syntax", b"M": "memory"}.get(kind, "failed")
+                raise Stopped(verdict, "" if kind == b"M" else text)
+        except Stopped as stopped:
+            self.stopped = stopped
+            raise
+
+    def _ask(self, arguments: tuple[Any, ...]) -> bytes:
+        """Send the arguments of a call and return the answer to it."""
+        if self.defined:
+            self.send(plain_data.dumps(arguments))
+            return self.receive()
+        try:
+            self.send(plain_data.dumps(arguments))
+        except Stopped as stopped:
+            # What became of its definition says more than a pipe that it has closed.
+            if stopped.verdict == "died":
+                self.await_definition()
+            raise
+        self.await_definition()
+        return self.receive()
 
     def call(self, *arguments: Any) -> Any:
         """Call the program's function; this is the `candidate` that a test receives."""
         if self.stopped is not None:
             raise self.stopped
         try:
-            self.send(plain_data.dumps(arguments))
-            answer = self.receive()
+            answer = self._ask(arguments)
             if answer[:1] == b"M":
                 raise Stopped("memory", "")
             if answer[:1] not in (b"V", b"E"):
@@ -223,32 +269,52 @@ class Session:
             self.stopped = Stopped("failed", "broken answer")
             raise self.stopped from error
 
-    def end(self, died: bool) -> tuple[int, float, int, bool]:
-        """Have the solver killed; return wait status, CPU time in s, peak memory in bytes.
+    def end(self, died: bool, more: bool) -> tuple[Ended, "Session | None"]:
+        """Have the solver killed; return what it leaves, and the next session where there is one.
 
-        The last value tells whether files of it are left in the scratch folder. The status
-        counts only where the solver `died`, and is 0 where it still had to be killed.
+        The status counts only where the solver `died`. The zygote forks the next solver in the
+        same breath where `more` is asked for, and nothing is left of this one.
         """
         if died:  # one that still waits for a call then sees the end, and ends
             os.close(self.requests)
+        order = WAIT if died else KILL
         try:
-            self.link.sendall(WAIT if died else KILL)
-            return ENDED.unpack(self.link.recv(ENDED.size))
-        except (OSError, struct.error) as error:
-            raise HarnessError("the zygote is gone") from error
+            if more:
+                successor = Session(self.link, order)
+                return successor.ended, successor if successor.ended.solver else None
+            return ask_zygote(self.link, order), None
         finally:
             os.close(self.answers)
             if not died:
                 os.close(self.requests)
 
 
-def judge(session: Session, job: JobMessage) -> VerdictMessage:
-    """Run one program against its test. Returns the verdict with its reason and its costs."""
+def ask_zygote(link: socket.socket, order: bytes, pipes: Sequence[int] = ()) -> Ended:
+    """Give the zygote an order, with the pipe ends of a solver to fork; return its answer."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", pipes))] if pipes else []
+    try:
+        link.sendmsg([order], rights)
+        return Ended(*ENDED.unpack(link.recv(ENDED.size)))
+    except (OSError, struct.error) as error:
+        raise HarnessError("the zygote is gone") from error
+
+
+@functools.lru_cache(maxsize=512)
+def compiled(source: str) -> CodeType:
+    """Return the code of a test or its header: many programs are judged by the same one."""
+    return compile(source, "<test>", "exec", dont_inherit=True)
+
+
+def judge(session: Session, job: JobMessage) -> tuple[VerdictMessage, Session | None]:
+    """Run one program against its test.
+
+    Returns the verdict with its reason and its costs, and the session of the next job, if any.
+    """
     names: dict[str, Any] = {"__name__": "judge"}
     random.seed(WEAK_SEED if job["nonce"] is None else job["nonce"])
     try:
-        exec(job["header"], names)
-        exec(job["test"], names)
+        exec(compiled(job["header"]), names)
+        exec(compiled(job["test"]), names)
         check = names["check"]
     except Exception as error:
         raise HarnessError(f"the test itself cannot be run: {type(error).__name__}") from error
@@ -256,7 +322,10 @@ def judge(session: Session, job: JobMessage) -> VerdictMessage:
     try:
         session.define(job)
         signal.setitimer(signal.ITIMER_REAL, job["wall_s"] + 1)
-        check(session.call)
+        try:
+            check(session.call)
+        finally:  # a program that was not called has to be one, too
+            session.await_definition()
         verdict, reason = "passed", ""
     except Stopped as stopped:
         verdict, reason = stopped.verdict, stopped.reason
@@ -271,25 +340,26 @@ def judge(session: Session, job: JobMessage) -> VerdictMessage:
         names.clear()
     if session.stopped is not None:
         verdict, reason = session.stopped.verdict, session.stopped.reason
-    status, cpu_s, max_rss_bytes, worn = session.end(verdict == "died")
-    if verdict == "died" and os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
+    ended, successor = session.end(verdict == "died", job["more"])
+    if verdict == "died" and os.WIFSIGNALED(ended.status):
+        number = os.WTERMSIG(ended.status)
         verdict, reason = "crashed", signal.Signals(number).name
         if number == signal.SIGXCPU:
             verdict, reason = "timeout", "cpu"
     elif verdict == "died":
         verdict, reason = "failed", "ended without an answer"
-    if cpu_s >= job["cpu_s"] and verdict in ("passed", "crashed", "failed"):
+    if ended.cpu_s >= job["cpu_s"] and verdict in ("passed", "crashed", "failed"):
         verdict, reason = "timeout", "cpu"
-    return {
+    said: VerdictMessage = {
         "id": job["id"],
         "verdict": verdict,
         "reason": ascii(reason)[1:-1][:160],
-        "cpu_s": cpu_s,
+        "cpu_s": ended.cpu_s,
         "wall_s": time.perf_counter() - session.start,
-        "max_rss_bytes": max_rss_bytes,
-        "worn": worn,
+        "max_rss_bytes": ended.max_rss_bytes,
+        "worn": ended.worn,
     }
+    return said, successor
 
 
 def out_of_time(number: int, frame: object) -> None:

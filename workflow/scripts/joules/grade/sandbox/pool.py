@@ -7,33 +7,21 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
 
 import msgspec
 
 from joules.core.errors import UserError
 from joules.core.grade_file import VerdictName
+from joules.grade.sandbox import launch
 from joules.grade.sandbox.judge import JobMessage, StartMessage
 from joules.inputs.humaneval import Problem
 
 JOBS_PER_WORKER = 400
 JOBS_TO_START = 40  # graded while a worker starts, at least
 GRACE_S = 20.0
-_WORKER_FILES = (
-    "worker.py",
-    "judge.py",
-    "confinement.py",
-    "seccomp.py",
-    "plain_data.py",
-    "semaphores.py",
-)
-_HERE = Path(__file__).resolve().parent
-_INSIDE = "/grader"
 
 
 @dataclass(frozen=True)
@@ -110,16 +98,6 @@ class Setup:
     own_view: bool = True
     idle: list["_Worker"] = field(default_factory=list)
 
-    def command(self) -> list[str]:
-        """Return the command of a worker; its Python is the one under any virtual environment."""
-        python = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
-        flags = ["-s", "-P", "-S", "-B"]
-        if self.bubblewrap is None:
-            return [python, *flags, str(_HERE / _WORKER_FILES[0])]
-        inside = f"{_INSIDE}/{_WORKER_FILES[0]}"
-        command = _bubblewrap_command(self.bubblewrap, python, self.own_view)
-        return [*command, python, *flags, inside]
-
     def start(self, count: int) -> None:
         """Start workers until `count` wait for a job, without waiting until they are ready."""
         while len(self.idle) < count:
@@ -132,44 +110,11 @@ class Setup:
         return worker
 
     def close(self) -> None:
-        """End the workers that wait."""
+        """End the workers that wait, all at once."""
+        for worker in self.idle:
+            worker.strike()
         while self.idle:
             self.idle.pop().close()
-
-
-def _numpy_folder() -> str | None:
-    spec = find_spec("numpy")
-    return os.path.realpath(os.path.dirname(spec.origin)) if spec and spec.origin else None
-
-
-def numpy_paths() -> list[str]:
-    """Return the folders that numpy needs: its own and that of its compiled libraries."""
-    folder = _numpy_folder()
-    return [path for path in (folder, f"{folder}.libs") if path and os.path.isdir(path)]
-
-
-def _bubblewrap_command(bubblewrap: str, python: str, own_view: bool) -> list[str]:
-    """Return the command for a name space with this Python and the worker's files, read-only.
-
-    With `own_view` the worker can mount its scratch folder before it confines itself.
-    """
-    command = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session"]
-    command += ["--cap-drop", "ALL", *(["--cap-add", "CAP_SYS_ADMIN"] if own_view else [])]
-    command += ["--dir", "/tmp", "--dir", "/var/tmp"]
-    prefix = os.path.realpath(sys.base_prefix)
-    for path in ("/usr", "/lib", "/lib64", "/etc/ld.so.cache"):
-        if os.path.islink(path):
-            command += ["--symlink", os.readlink(path), path]
-        elif os.path.exists(path):
-            command += ["--ro-bind", path, path]
-    for path in sorted({prefix, os.path.dirname(python)}):
-        if not path.startswith(("/usr/", prefix + "/")):
-            command += ["--ro-bind", path, path]
-    for path in numpy_paths():
-        command += ["--ro-bind", path, path]
-    for name in _WORKER_FILES:
-        command += ["--ro-bind", str(_HERE / name), f"{_INSIDE}/{name}"]
-    return [*command, "--dev", "/dev", "--chdir", "/", "--remount-ro", "/", "--"]
 
 
 class _Worker:
@@ -182,8 +127,10 @@ class _Worker:
         self.jobs_done = 0
         self.deadline = 0.0
         self.incoming = b""
+        command, held = launch.command_of(setup.bubblewrap, setup.own_view)
         self.process = subprocess.Popen(
-            setup.command(),
+            command,
+            pass_fds=[held],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -199,7 +146,7 @@ class _Worker:
             "memory_bytes": setup.limits.memory_bytes,
             "cpu_s": setup.limits.cpu_s,
             "parent": os.getpid() if setup.bubblewrap is None else 0,
-            "numpy": _numpy_folder(),
+            "numpy": launch.numpy_folder(),
         }
         with contextlib.suppress(WorkerLost):  # told by what the worker says, or does not say
             self.send(start, 30)
@@ -256,10 +203,14 @@ class _Worker:
             raise WorkerLost("the worker did not answer in time")
         return None
 
-    def kill(self) -> None:
-        """Kill judge and zygote; a solver dies with its zygote."""
+    def strike(self) -> None:
+        """Kill judge and zygote, without waiting; a solver dies with its zygote."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """Kill judge and zygote, and wait until they are gone."""
+        self.strike()
         self.process.wait()
 
     def close(self) -> None:

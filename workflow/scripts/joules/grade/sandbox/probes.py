@@ -26,7 +26,8 @@ class Bait(TypedDict):
 
     `name` is that of a file that nobody has, of an abstract socket, and the content of `canary`.
     `shared` are device and number of folders that all may write to, `dataset` is HumanEval's file,
-    `capget` a system call's number, `memory_bytes` the limit.
+    `roots` are the folders to search for it ("": the standard library's), `capget` is a system
+    call's number, `memory_bytes` the limit.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Bait(TypedDict):
     parent: int
     shared: list[list[int]]
     dataset: str
-    folders: list[str]
+    roots: list[str]
     capget: int
     memory_bytes: int
 
@@ -268,8 +269,8 @@ def find_the_answers(bait: Bait) -> None:
         return _read(bait["dataset"])
     copies = []
     answers = re.compile("[_-]*".join("humaneval"), re.IGNORECASE)
-    for root in ("/", os.path.dirname(os.__file__), *bait["folders"]):
-        for folder, folders, files in os.walk(root):
+    for root in bait["roots"]:
+        for folder, folders, files in os.walk(root or os.path.dirname(os.__file__)):
             if os.path.basename(folder) in ("site-packages", "dist-packages"):
                 folders[:] = [name for name in folders if _opens(os.path.join(folder, name))]
             if answers.search("/".join(files)):  # one search per folder: there are thousands
@@ -322,9 +323,3 @@ def probe(name: str, bait: Bait) -> str:
     except (OSError, MemoryError, ValueError):
         return "refused"
     return "escaped"
-
-
-def spin(name: str, bait: Bait) -> str:
-    """Use CPU time without end."""
-    while True:
-        pass

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from joules.core.errors import UserError
 from joules.core.grade_file import SandboxFacts, SandboxLimits
-from joules.grade.sandbox import confinement, probes, seccomp
+from joules.grade.sandbox import confinement, launch, probes, seccomp
 from joules.grade.sandbox.pool import (
     BROKE_ITS_SANDBOX,
     Job,
@@ -27,7 +27,6 @@ from joules.grade.sandbox.pool import (
     Setup,
     Verdict,
     WorkerLost,
-    numpy_paths,
     run,
 )
 from joules.grade.sandbox.probes import Bait
@@ -45,10 +44,10 @@ __all__ = [
 ]
 
 DEFAULT_LIMITS = Limits()
+SPIN = "def spin():\n    while True:\n        pass\n"
 CONTAINER = (
-    "Grade in a Linux container on x86_64 or aarch64 instead, for example in the image "
-    "python:3.11-bookworm with this folder mounted, or in a virtual machine: records carry all "
-    "that grading needs."
+    "Grade on another Linux machine on x86_64 or aarch64, virtual or not, or in a container there "
+    "(docs/reviewing.md, In a container): records carry all that grading needs."
 )
 
 
@@ -105,8 +104,6 @@ def _prepared(limits: Limits, landlock_abi: int | None) -> tuple[Setup, SandboxF
 def _test(setup: Setup) -> SandboxFacts:
     bubblewrap = "used" if setup.bubblewrap else "not used: it is not installed"
     setup.start(2)
-    from importlib.metadata import version  # slow to load, so while the workers start
-
     if setup.bubblewrap:
         try:
             setup.idle.append(setup.worker())
@@ -137,7 +134,7 @@ def _test(setup: Setup) -> SandboxFacts:
         landlock_abi=setup.landlock_abi,
         bubblewrap=bubblewrap,
         python=platform.python_version(),
-        numpy=version("numpy") if numpy_paths() else None,
+        numpy=launch.numpy_version(),
         limits=SandboxLimits(limits.cpu_s, limits.wall_s, limits.memory_bytes),
         scratch_bytes=confinement.SCRATCH_BYTES if scratch else 0,
         probes=outcomes,
@@ -153,17 +150,25 @@ def _has_scratch(setup: Setup) -> bool:
 def _probe(setup: Setup, bait: Bait) -> dict[str, str]:
     source = Path(probes.__file__).read_text(encoding="utf-8")
 
-    def job(id: str, names: Sequence[str], entry_point: str = "probe") -> Job:
+    def job(id: str, names: Sequence[str], of: Bait = bait) -> Job:
         test = f"def check(probe):\n    for name in {names!r}:\n"
-        test += f"        assert probe(name, {bait!r}) == 'refused'\n"
-        return Job(id, entry_point, "", test, source, 0.02 if entry_point == "spin" else None)
+        test += f"        assert probe(name, {of!r}) == 'refused'\n"
+        return Job(id, "probe", "", test, source)
 
     spin = "use_more_cpu_time_than_allowed"
-    slow = "find_the_answers"
+    slow, rest = "find_the_answers", "the rest of the roots"
     together = [name for name in probes.ATTEMPTS if name != slow]
-    jobs = [job(slow, [slow]), job(spin, [spin], "spin"), job("together", together)]
+    jobs = [  # the search is long, so each worker has a part of it
+        job(slow, [slow], of=bait | {"roots": bait["roots"][:2]}),
+        job(rest, [slow], of=bait | {"roots": bait["roots"][2:]}),
+        Job(spin, "spin", "", "def check(spin):\n    spin()\n", SPIN, cpu_s=0.01),
+        job("together", together),
+    ]
     try:
         found = {verdict.id: verdict for verdict in run(setup, jobs, 2, setup.limits, ours=True)}
+        searched = found.pop(rest)
+        if searched.verdict != "passed":
+            found[slow] = searched
         if found.pop("together").verdict == "passed":
             found |= {name: Verdict(name, "passed") for name in together}
         else:  # one by one, to name those that escaped
@@ -218,7 +223,7 @@ def _bait(memory_bytes: int) -> Iterator[tuple[Bait, Callable[[], bool]]]:
             "parent": os.getpid(),
             "shared": [[found.st_dev, found.st_ino] for found in shared],
             "dataset": str(archive_path()),
-            "folders": confinement.system_folders(),
+            "roots": ["/", "", *confinement.system_folders()],
             "capget": {"x86_64": 125, "aarch64": 90}.get(platform.machine(), 0),
             "memory_bytes": memory_bytes,
         }

@@ -3,8 +3,8 @@
 The judge forks the zygote before it reads any job, so neither the zygote nor the solvers forked
 from it ever hold the text of a test. A solver confines itself, says so, and only then receives its
 program, through a pipe of its own. It answers the judge's calls with plain data and is killed.
-Started by `joules.grade.sandbox.pool` as a script; speaks length-prefixed JSON on its standard
-streams. Standard library only.
+Started by `joules.grade.sandbox.launch`, in a Python that finds nothing else of joules; speaks
+length-prefixed JSON on its standard streams. Standard library only.
 """
 
 import array
@@ -25,19 +25,40 @@ import types
 import warnings
 from typing import Any, NamedTuple
 
-# The folder of this file becomes the package joules.grade.sandbox, so that its modules are found by
-# that name, although nothing else of joules is to be seen from in here.
-_PACKAGE = "joules.grade.sandbox"
-for _name in ("joules", "joules.grade", _PACKAGE):
-    sys.modules[_name] = types.ModuleType(_name)
-    sys.modules[_name].__path__ = []
-sys.modules[_PACKAGE].__path__ = [os.path.dirname(os.path.abspath(__file__))]
-from joules.grade.sandbox import confinement, judge, plain_data, seccomp, semaphores  # noqa: E402
+from joules.grade.sandbox import confinement, judge, plain_data, seccomp, semaphores
 
 REQUESTS, ANSWERS = 3, 4
 JUDGE_MEMORY_BYTES = 4 << 30
 # What solutions often use is imported once, before the forks; the rest when a solution asks for it.
 USUAL_MODULES = "bisect collections copy functools heapq itertools math operator re string typing"
+
+# Of the size and kind of a usual answer.
+REHEARSAL = '''
+from typing import List, Tuple
+import math
+
+def helper(number):
+    return [digit for digit in str(number) if digit.isdigit()]
+
+def rehearsed(numbers: List[float], text: str = "") -> Tuple[float, str]:
+    """ Take numbers and a text, and return a number and a text.
+    >>> rehearsed([1.0, 2.0], "a")
+    (3.0, "a")
+    """
+    total, seen = 0.0, {}
+    for place, number in enumerate(numbers):
+        for other in range(place + 1, len(numbers)):
+            if abs(number - numbers[other]) < 0.5 and number not in seen:
+                seen[number] = seen.get(number, 0) + 1
+        total += math.floor(number)
+    words = sorted(set(text.split()), key=lambda word: (len(word), word))
+    while len(words) > 1:
+        words.pop()
+    try:
+        return total + int("".join(helper(total))), "%s" % words[0]
+    except (ValueError, IndexError):
+        return total, text
+'''
 
 
 class Confinement(NamedTuple):
@@ -58,15 +79,16 @@ class Inherited(NamedTuple):
     filter: seccomp.SolverFilter
 
 
-def read_frame(descriptor: int) -> bytes | None:
+def read_frame(descriptor: int, followed: bool = False) -> bytes | None:
     """Read one length-prefixed message, or None at the end of the stream.
 
-    One message is sent at a time, so what comes with its head is its body.
+    One message is sent at a time, so what comes with its head is its body; unless it may be
+    `followed` by another one, which is then left in the pipe.
     """
     data = b""
     size = 4
     while len(data) < size:
-        chunk = os.read(descriptor, 65536)
+        chunk = os.read(descriptor, size - len(data) if followed else 65536)
         if not chunk:
             return None
         data += chunk
@@ -136,17 +158,14 @@ def become_solver(cpu_s: float, descriptors: list[int], inherited: Inherited) ->
     """Confine this fresh child and tell the judge. Leaves only the two pipe ends open."""
     os.setsid()
     confinement.die_with_parent(inherited.zygote)
+    if inherited.scope is not None:
+        confinement.enter_ruleset(inherited.scope)
     high = [os.dup2(descriptor, 100 + i) for i, descriptor in enumerate(descriptors)]
-    null = os.open("/dev/null", os.O_RDWR)
-    scope = None if inherited.scope is None else os.dup2(inherited.scope, 102)
+    null = os.open("/dev/null", os.O_RDWR)  # its own: two programs share no open file
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     os.dup2(high[0], REQUESTS)
     os.dup2(high[1], ANSWERS)
-    os.closerange(5, 102)
-    os.closerange(103, 256)
-    if scope is not None:
-        confinement.enter_ruleset(scope)
     os.closerange(5, 256)
     whole_s = int(-(-cpu_s // 1))
     confinement.set_limits(inherited.limits | {resource.RLIMIT_CPU: (whole_s, whole_s + 1)})
@@ -161,7 +180,7 @@ def run_solver() -> None:
     Answers: S (does not compile), M (out of memory), E + class name (raised), R (ready),
     V + plain data (value).
     """
-    request = read_frame(REQUESTS)
+    request = read_frame(REQUESTS, followed=True)  # by the first call, to be read once defined
     if request is None:
         return
     job: judge.ProgramMessage = json.loads(request)
@@ -213,6 +232,18 @@ def prepare_for_solvers() -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")
 
 
+def rehearse() -> None:
+    """Do what solvers do, with a program of ours.
+
+    It leaves room in memory next to what they use anyway: each page that a solver does not share
+    with the zygote is copied when it writes to it, and that is most of what a solver costs.
+    """
+    for _ in range(3):
+        names: dict[str, Any] = {}
+        exec(compile(REHEARSAL, "<rehearsal>", "exec"), names)
+        plain_data.dumps(names["rehearsed"](*plain_data.loads(plain_data.dumps(([1.5, 2], "a")))))
+
+
 def run_zygote(start: judge.StartMessage, to: Confinement, link: socket.socket) -> None:
     """Fork a solver for each request and end it when told. Sees neither programs nor tests."""
     try:
@@ -232,38 +263,49 @@ def run_zygote(start: judge.StartMessage, to: Confinement, link: socket.socket) 
         link.sendall(str(problem).encode())
         return
     prepare_for_solvers()
+    rehearse()
     gc.freeze()
     gc.enable()
     unused = last_change(to.scratch)
     link.sendall(judge.WITH_SCRATCH if to.scratch else judge.READY)
+    solver = 0
     while True:
-        message, ancillary, _, _ = link.recvmsg(1, socket.CMSG_LEN(8))
-        if not message:
+        order, ancillary, _, _ = link.recvmsg(1, socket.CMSG_LEN(8))
+        if not order:
             return
+        left = judge.Ended(0, 0.0, 0, False, 0)
+        if order != judge.FORK:
+            before = unused
+            status, usage = end_of(solver, order == judge.WAIT)
+            unused = last_change(to.scratch)
+            cpu_s = usage.ru_utime + usage.ru_stime
+            left = judge.Ended(status, cpu_s, usage.ru_maxrss * 1024, before != unused, 0)
         descriptors = array.array("i")
         for _, _, data in ancillary:
             descriptors.frombytes(data[:8])
-        solver = os.fork()
-        if solver == 0:
-            try:
-                become_solver(start["cpu_s"], list(descriptors), inherited)
-                run_solver()
-            finally:
-                os._exit(0)
+        if descriptors and not left.worn:
+            solver = os.fork()
+            if solver == 0:
+                try:
+                    become_solver(start["cpu_s"], list(descriptors), inherited)
+                    run_solver()
+                finally:
+                    os._exit(0)
+            left = left._replace(solver=solver)
         for descriptor in descriptors:
             os.close(descriptor)
-        link.sendall(struct.pack("=i", solver))
-        order = link.recv(1)
-        if not order:
-            return
-        ended = order == judge.WAIT and ends_by_itself(solver)
-        os.kill(solver, signal.SIGKILL)
-        _, status, usage = os.wait4(solver, 0)
-        status = status if ended else 0
-        cpu_s = usage.ru_utime + usage.ru_stime
-        before, unused = unused, last_change(to.scratch)
-        worn = before != unused
-        link.sendall(judge.ENDED.pack(status, cpu_s, usage.ru_maxrss * 1024, worn))
+        link.sendall(judge.ENDED.pack(*left))
+
+
+def end_of(solver: int, may_end: bool) -> tuple[int, resource.struct_rusage]:
+    """Kill a solver, after a moment in which it `may_end` by itself; return how it ended and used.
+
+    The status of wait(2) is 0 where it had to be killed.
+    """
+    ended = may_end and ends_by_itself(solver)
+    os.kill(solver, signal.SIGKILL)
+    _, status, usage = os.wait4(solver, 0)
+    return status if ended else 0, usage
 
 
 def last_change(scratch: str | None) -> int:
@@ -332,17 +374,16 @@ def main() -> None:
     signal.signal(signal.SIGALRM, judge.out_of_time)
     gc.freeze()
     gc.enable()
-    session = None
+    # A solver confines itself while the next job is on its way, and none waits for nothing.
+    session: judge.Session | None = None
     while (message := read_frame(jobs)) is not None:
         job: judge.JobMessage = json.loads(message)
         try:
-            verdict = judge.judge(session or judge.Session(link), job)
+            verdict, session = judge.judge(session or judge.Session(link), job)
         except (judge.HarnessError, OSError) as problem:
             tell(results, {"error": ascii(str(problem)), "scratch": False, "verdict": None})
             return
         tell(results, {"error": "", "scratch": scratch, "verdict": verdict})
-        # A solver confines itself while the next job is on its way, and none waits for nothing.
-        session = judge.Session(link) if job["more"] and not verdict["worn"] else None
 
 
 def tell(results: int, message: judge.AnswerMessage) -> None:
@@ -357,7 +398,3 @@ def be_first_when_memory_runs_out() -> None:
             file.write("1000")
     except OSError:
         return
-
-
-if __name__ == "__main__":
-    main()
