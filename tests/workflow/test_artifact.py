@@ -1,5 +1,6 @@
 """docs/artifact.md expects what the archived campaigns give, and paper.md is what JOSS asks for."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from joules.write.claims_file import Claims, StudyFacts, read_claims, write_clai
 CAMPAIGNS = sorted(path.parent for path in (CHECKOUT / "data/measurements").glob("*/config.yaml"))
 TEXT = (CHECKOUT / DOCUMENT).read_text(encoding="utf-8")
 PAPER = CHECKOUT / "paper/paper.md"
+SHOWN = "qwen2.5-coder-0.5b-epyc-2core-2026-11-26"  # by README's first screen
 
 
 def name_of(campaign: Path) -> str:
@@ -26,23 +28,30 @@ def name_of(campaign: Path) -> str:
 
 
 @pytest.fixture(scope="module", params=CAMPAIGNS, ids=name_of)
-def rebuilt(
+def results(
     request: pytest.FixtureRequest, clone: Tree, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Claims[StudyFacts]]:
-    """A committed campaign's name, and its claims as the workflow rebuilds them."""
+) -> Path:
+    """The results of a committed campaign as the workflow rebuilds them."""
     name = request.param.name
     tree = clone.copy(tmp_path_factory.mktemp("claims") / "tree")
     shutil.copytree(request.param, tree.folder / "data/measurements" / name)
-    place = f"results/archive/{name}/claims.json"
+    place = Path(f"results/archive/{name}")
+    targets = [place / "claims.json", *([place / "figures/ratios.svg"] if name == SHOWN else [])]
     source = f"measurements={{source: archive, campaign: {name}}}"
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "1", "--config", source, "--", place],
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--config", source, "--", *targets],
         cwd=tree.folder,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return name, read_claims(tree.folder / place)
+    return tree.folder / place
+
+
+@pytest.fixture(scope="module")
+def rebuilt(results: Path) -> tuple[str, Claims[StudyFacts]]:
+    """A committed campaign's name, and its rebuilt claims."""
+    return results.name, read_claims(results / "claims.json")
 
 
 def test_every_claim_of_a_committed_campaign_is_expected_as_it_is_rebuilt(rebuilt) -> None:
@@ -63,6 +72,32 @@ def test_the_table_holds_every_pair_and_what_may_be_stated(rebuilt) -> None:
         if name in claims.claims:
             claimed = "shown, not claimed" not in row.sentence
             assert claimed is claims.claims[name].may_be_stated
+
+
+@pytest.mark.parametrize(
+    "results", [each for each in CAMPAIGNS if each.name == SHOWN], indirect=True, ids=name_of
+)
+def test_readme_shows_the_figure_and_the_numbers_of_its_campaign(results: Path) -> None:
+    drawn = (results / "figures/ratios.svg").read_bytes()
+    assert drawn == (CHECKOUT / "docs/first_campaign.svg").read_bytes()
+    claims, model = read_claims(results / "claims.json").claims, "qwen2.5-coder-0.5b-instruct"
+    arms = ("ollama", "llama_server", "llama_cpp")
+    pairs = [f"pair.{model}.{a}.{b}" for a, b in itertools.combinations(arms, 2)]
+    assert {claims[f"{pair}.same_text_share"].value for pair in pairs} == {1.0}
+    passed = {claims[f"cell.{model}.{arm}.passed"].value for arm in arms}
+    problems = {claims[f"cell.{model}.{arm}.graded"].value for arm in arms}
+    ollama, server = (claims[f"pair.{model}.{arm}.llama_cpp.ratio"].value for arm in arms[:2])
+    noise = claims[f"control.{model}.ratio"]
+    said = " ".join((CHECKOUT / "README.md").read_text(encoding="utf-8").split())
+    assert len(passed) == len(problems) == 1
+    assert f"the same {problems.pop()} answers, {passed.pop()} of them right" in said
+    assert f"of Ollama ({ollama:.3f}) and of llama-server ({server:.3f}) over" in said
+    assert (
+        f"differ by ({noise.low:.3f} to {noise.high:.3f}); which of them needs less this does"
+        in said
+    )
+    assert noise.low < min(ollama, server) and max(ollama, server) < noise.high
+    assert not any(claims[f"{pair}.ratio"].may_be_stated for pair in pairs)
 
 
 def test_a_table_of_a_campaign_that_is_not_here_is_not_kept() -> None:
