@@ -31,7 +31,7 @@ MEASURE, OF_NODE, PREPARE = "measure", "measure-node", "prepare"
 SHARED_RULES = ("fetch_model", "provide_runtime")  # their files are the same for every campaign
 
 
-def snakemake(config: Path, *arguments: str) -> list[str]:
+def workflow_command(config: Path, *arguments: str) -> list[str]:
     """Return the command line of the workflow, as `make all` gives it."""
     base = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", str(config)]
     return [*base, *arguments]
@@ -151,7 +151,7 @@ def prepare(loaded: LoadedStudy, config: Path) -> int:
     """Fetch the models and provide the runtimes that the campaigns share."""
     workflow = Workflow()
     rules = ["--until", *SHARED_RULES]
-    status = workflow.run(snakemake(config, *rules, "--", "records"), loaded.root)
+    status = workflow.run(workflow_command(config, *rules, "--", "records"), loaded.root)
     if status == 0:
         write_atomic(processor_file(loaded.results), this_processor())
     return command_line.DONE if status == 0 else command_line.NOT_SO
@@ -161,12 +161,12 @@ def measure(loaded: LoadedStudy, config: Path, allocation: Allocation, again: st
     """Run the workflow of one campaign and say how it went, and how to go on."""
     results, job = loaded.results, slurm.job_id() or allocation.job
     bind(results, allocation.node or "unknown")
-    running = take_over(results, job, snakemake(config, "--unlock"), loaded.root)
+    running = take_over(results, job, workflow_command(config, "--unlock"), loaded.root)
     stopped = paths.stopped_file(results)
     stopped.unlink(missing_ok=True)
     workflow = Workflow()
     try:
-        status = workflow.run(snakemake(config, "--", "all"), loaded.root)
+        status = workflow.run(workflow_command(config, "--", "all"), loaded.root)
     finally:
         running.unlink(missing_ok=True)
     if status == 0:
