@@ -202,8 +202,8 @@ def submit_campaigns(loaded: LoadedStudy, asked: Asked, nodes: int) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Check what was asked for, write the scripts and submit them."""
+    loaded = load_study(options.config or None)
     asked = asked_for(options.config, options.partition, options.hours, options.nodes)
-    loaded = load_study(asked.config)
     check_names(loaded.study, loaded.catalogue, paths.runtime_names(PACKAGE))
     check_sense(loaded.study, loaded.catalogue, loaded.root)
     if shutil.which("sbatch") is None:
