@@ -6,7 +6,7 @@ from scipy import stats
 
 from joules.analyse import sign_flip
 from joules.analyse.power import RESAMPLES, smallest_p
-from joules.analyse.sign_flip import MOST_FOR_SCIPY, sign_flip_p
+from joules.analyse.sign_flip import MOST_OF_LIBRARY, sign_flip_p
 
 TWICE_FOUR_ERRORS = 2 * 4 * 2**0.5  # of a difference of two p's that are each twice a share
 
@@ -32,6 +32,24 @@ def test_drawn_flips_give_the_p_of_the_library_within_their_own_error(blocks, me
     assert p == pytest.approx(float(library), abs=error)
 
 
+@pytest.mark.parametrize("blocks", [17, 40, 222, MOST_OF_LIBRARY])
+@pytest.mark.parametrize("share", [0.0, 1.0, -2.5])
+def test_up_to_500_blocks_the_flips_are_those_that_the_library_draws(monkeypatch, blocks, share):
+    monkeypatch.setattr(sign_flip, "BATCH", 30_000)  # neither draws in one batch
+    d = differences(blocks, share * 0.02 / blocks**0.5)
+    library = stats.permutation_test(
+        (d,),
+        lambda values, axis: np.mean(values, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=4_000,
+        rng=np.random.default_rng(0),
+    ).pvalue
+    sign_flip._flips_of_library.cache_clear()
+    assert sign_flip_p(d) == library
+
+
 @pytest.mark.parametrize("mean", [0.0, 0.0003, -0.0006])
 def test_thousands_of_blocks_give_the_p_of_a_t_test_which_is_exact_there(mean):
     d = differences(6_000, mean)
@@ -40,7 +58,7 @@ def test_thousands_of_blocks_give_the_p_of_a_t_test_which_is_exact_there(mean):
 
 
 def test_a_difference_in_every_block_gives_the_smallest_p_there_is():
-    for blocks in (40, MOST_FOR_SCIPY, MOST_FOR_SCIPY + 1, 2_000):
+    for blocks in (40, MOST_OF_LIBRARY, MOST_OF_LIBRARY + 1, 2_000):
         d = np.abs(differences(blocks, 0.0)) + 0.01
         assert sign_flip_p(d) == sign_flip_p(-d) == smallest_p(blocks)
 

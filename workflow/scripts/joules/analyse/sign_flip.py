@@ -4,20 +4,22 @@ Fisher's randomisation test of pairs (The Design of Experiments, 1935): under th
 the two runs of a block could have changed places, so every difference could have had either sign.
 """
 
+import functools
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from joules.analyse.conventions import Values
 from joules.analyse.power import EXACT_BLOCKS, RESAMPLES
 
 BATCH = 2_000_000  # numbers that a resampling test holds at a time: bounds its memory
-MOST_FOR_SCIPY = 500  # blocks; its time per flip and block is thirty times that of `_drawn_p`
+MOST_OF_LIBRARY = 500  # blocks; beyond, its one draw of 32 bits per flip and block takes too long
 BYTE = 8  # blocks whose signs are one random byte
 DRAWN_TOGETHER = 32  # the generator throws away what a batch leaves of a word of so many bits
 EQUAL = 1e-12  # two sums that differ by this share are the same one, added up in another order
+Flips = np.ndarray[Any, np.dtype[np.uint8]]  # one a row, a bit per block: 1 leaves it as it is
 
 
 def sign_flip_p(d: Values) -> Values:
@@ -26,13 +28,8 @@ def sign_flip_p(d: Values) -> Values:
     Exact up to 16 blocks, as `scipy.stats.permutation_test` counts; beyond, of drawn flips.
     """
     studies = d.reshape(-1, d.shape[-1])
-    if d.shape[-1] <= EXACT_BLOCKS:
-        found = _exact_p(studies)
-    elif d.shape[-1] <= MOST_FOR_SCIPY:
-        found = np.array([_scipy_p(study) for study in studies])
-    else:
-        found = np.array([_drawn_p(study) for study in studies])
-    return found.reshape(d.shape[:-1])
+    test = _exact_p if d.shape[-1] <= EXACT_BLOCKS else _drawn_ps
+    return test(studies).reshape(d.shape[:-1])
 
 
 def _exact_p(studies: Values) -> Values:
@@ -60,40 +57,47 @@ def _signs(blocks: int) -> Values:
     return np.array(list(itertools.product((1.0, -1.0), repeat=blocks)))
 
 
-def _scipy_p(d: Values) -> float:
-    return float(
-        stats.permutation_test(
-            (d,),
-            _mean,
-            permutation_type="samples",
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            batch=max(1, BATCH // len(d)),
-            rng=np.random.default_rng(0),
-        ).pvalue
-    )
-
-
-def _mean(values: Values, axis: int = -1) -> Any:
-    return np.mean(values, axis=axis)
+def _drawn_ps(studies: Values) -> Values:
+    return np.array([_drawn_p(study) for study in studies])
 
 
 def _drawn_p(d: Values) -> float:
     """Return the p of as many drawn flips, as `scipy.stats.permutation_test` counts them.
 
-    One random byte is the signs of eight values; what they then add up to is looked up.
+    One byte is the signs of eight values; what they then add up to is looked up.
     """
     groups = np.pad(d, (0, -len(d) % DRAWN_TOGETHER)).reshape(-1, BYTE)
     signs = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1) * 2.0 - 1.0
     sums = groups @ signs.T  # of each group, under each byte
-    places = np.arange(len(sums)) * 256
-    generator = np.random.default_rng(0)
     seen, near = float(np.sum(d)), EQUAL * float(np.sum(np.abs(d)))
     below = above = 0
-    for first in range(0, RESAMPLES, step := max(1, BATCH // len(sums))):
-        count = min(step, RESAMPLES - first)
-        drawn = generator.integers(0, 256, (count, len(sums)), dtype=np.uint8)
-        flipped = sums.ravel().take(places + drawn).sum(axis=1)
+    for drawn in [_flips_of_library(len(d))] if len(d) <= MOST_OF_LIBRARY else _flips(len(sums)):
+        flipped = np.zeros(len(drawn))
+        for place in range(drawn.shape[1]):
+            flipped += sums[place].take(drawn[:, place])
         below += int((flipped <= seen + near).sum())
         above += int((flipped >= seen - near).sum())
     return min(1.0, 2 * (min(below, above) + 1) / (RESAMPLES + 1))
+
+
+@functools.lru_cache(maxsize=8)  # all comparisons of a study have about as many blocks
+def _flips_of_library(blocks: int) -> Flips:
+    """Return the flips that `scipy.stats.permutation_test` draws with the seed 0.
+
+    It shuffles each value with its negative: the last bit of 32 leaves them as they are.
+    """
+    generator = np.random.default_rng(0)
+    flips = np.empty((RESAMPLES, -(-blocks // BYTE)), dtype=np.uint8, order="F")
+    for first in range(0, RESAMPLES, step := max(1, BATCH // blocks)):
+        count = min(step, RESAMPLES - first)
+        drawn = generator.integers(0, 2**32, (count, blocks), dtype=np.uint32)
+        flips[first : first + count] = np.packbits((drawn & 1).astype(np.uint8), axis=1)
+    return flips
+
+
+def _flips(groups: int) -> Iterator[Flips]:
+    """Yield flips of so many groups of blocks, all bits of a byte drawn at once."""
+    generator = np.random.default_rng(0)
+    for first in range(0, RESAMPLES, step := max(1, BATCH // groups)):
+        count = min(step, RESAMPLES - first)
+        yield generator.integers(0, 256, (count, groups), dtype=np.uint8)
