@@ -112,9 +112,10 @@ def _paired(left: pd.DataFrame, right: pd.DataFrame, equal: list[str]) -> Pairs:
         made_alike &= left_of.eq(right_of) | (left_of.isna() & right_of.isna())
     usable = both[valid & same & made_alike]
     _check_energies(usable)
+    stated = [name for name in usable.columns if name.startswith(CODES)]
     codes = [
-        [code for side in "ab" for code in distrusted(row.get(f"{CODES}_{side}"))]
-        for row in usable.to_dict("records")
+        [code for text in texts for code in distrusted(text)]
+        for texts in usable[stated].to_numpy(dtype=object)
     ]
     clean = np.array([not each for each in codes], dtype=bool)
     enough = int(clean.sum()) >= LEAST_BLOCKS

@@ -28,6 +28,9 @@ def looked_at(
     """Yield ((model, runtime, label, kind), tasks of the run that is looked at) per cell."""
     order = list(runtimes or runtime_order(runs))
     valid = runs[runs["valid"]]
+    # A large study has millions of answers: names are compared in the few blocks that can be asked.
+    first = valid.groupby(["model", "runtime", "kind"])["block"].min()
+    tasks = tasks[tasks["block"].isin(first)]
     for model in sorted(set(runs["model"])):
         of_model = valid[valid["model"] == model]
         kind = "quality" if (of_model["kind"] == "quality").any() else "task"

@@ -15,13 +15,17 @@ from joules.analyse.estimates import numeric
 
 TEXT_COLUMNS = ["model", "runtime_a", "runtime_b", "runs", "problems", "equal_problems", "share"]
 LEAST_TO_COMPARE = 2  # runs
+OF_ANSWERS = [
+    *("model", "runtime", "kind", "block", "task_id", "completion_sha256", "energy_j"),
+    "generated_tokens",
+]
 
 
 def valid_task_runs(tasks: pd.DataFrame, runs: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return the answers of a model's valid runs of kind `task`, all columns."""
+    """Return the answers of a model's valid runs of kind `task`, columns `OF_ANSWERS`."""
     chosen = runs["model"].eq(model) & runs["kind"].eq("task") & runs["valid"]
     named = runs.loc[chosen, ["runtime", "block"]]
-    own = tasks[tasks["model"].eq(model) & tasks["kind"].eq("task")]
+    own = tasks.loc[tasks["model"].eq(model) & tasks["kind"].eq("task"), OF_ANSWERS]
     return own.merge(named, on=["runtime", "block"])
 
 
