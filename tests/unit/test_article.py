@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import msgspec
+import pypandoc
 import pytest
 import yaml
 from invented_claims import (
@@ -35,6 +36,7 @@ from joules.write.claims_file import (
     write_claims,
 )
 from joules.write.rendering import (
+    TEMPLATE_MARKDOWN,
     bibliography_keys,
     citation_keys,
     front_matter,
@@ -166,6 +168,16 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_heading(
 DIGITS_IN_IDS = (
     *("gco2e_per_1000_tasks", "pass_at_1", "pass_at_1_without", ".pass_at_1", ".pass_at_1_without"),
 )
+
+
+def test_pandoc_reads_the_same_article_without_looking_for_html() -> None:
+    text = render(make_article(**MEASURED, p_control=0.0005), PAPER)
+    assert "< 0.001" in text
+    read, with_html = (
+        pypandoc.convert_text(text, "native", format=markdown)
+        for markdown in (TEMPLATE_MARKDOWN, "markdown")
+    )
+    assert read == with_html
 
 
 def test_no_digit_is_typed_into_the_results() -> None:

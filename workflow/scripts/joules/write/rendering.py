@@ -23,6 +23,9 @@ from joules.write.published_article import read_published_article
 from joules.write.template_functions import Article
 
 CITATION = re.compile(r"(?<![\w.])-?@([a-z][a-z0-9]*)")
+# The template has no HTML, and names of others have each `<` escaped. With these extensions pandoc
+# reads all that follows a `<` as HTML first: of large articles most of its time.
+TEMPLATE_MARKDOWN = "markdown-raw_html-native_divs-native_spans"
 RESOLVED_MARKDOWN = (
     "markdown-citations-fenced_divs-bracketed_spans-fenced_code_attributes"
     "-header_attributes-smart-simple_tables-multiline_tables-grid_tables-raw_attribute"
@@ -95,7 +98,7 @@ def resolved(markdown: str, paper: Path) -> str:
     body = pypandoc.convert_text(
         markdown,
         RESOLVED_MARKDOWN,
-        format="markdown",
+        format=TEMPLATE_MARKDOWN,
         extra_args=[
             "--citeproc",
             f"--bibliography={paper / 'references.bib'}",
