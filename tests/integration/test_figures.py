@@ -7,6 +7,7 @@ import sys
 import pandas as pd
 import pytest
 from drawn_figures import EIGHT, drawn, large_tables, seen_texts, small_tables, tables_of
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
@@ -50,6 +51,17 @@ def test_two_renderings_give_the_same_bytes(name, small, tmp_path):
         save(draw(name, small, demonstration=True), tmp_path / turn / name)
     for first in (tmp_path / "first").iterdir():
         assert first.read_bytes() == (tmp_path / "second" / first.name).read_bytes(), first.name
+
+
+def test_the_last_digits_of_a_layout_do_not_show(tmp_path):
+    """They differ from one layout to the next, and matplotlib names clip paths by all digits."""
+    figure = Figure()
+    for left in (0.1, 0.6):
+        figure.add_axes((left, 0.2, 0.3, 0.7)).plot([0, 1])
+    save(figure, tmp_path / "two")
+    written = (tmp_path / "two.svg").read_text()
+    assert re.findall(r'<clipPath id="(\w+)">', written) == ["clip1", "clip2"]
+    assert set(re.findall(r'clip-path="url\(#(\w+)\)"', written)) == {"clip1", "clip2"}
 
 
 def test_another_process_gives_the_same_bytes(small, tmp_path):

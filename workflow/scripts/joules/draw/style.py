@@ -1,6 +1,7 @@
 """How every figure looks and how it is written: one palette, one set of sizes, equal bytes."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,5 +135,19 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
         with style():
             figure.savefig(content, format=suffix, dpi=figure.dpi, metadata=METADATA[suffix])
         paths.append(Path(f"{stem}.{suffix}"))
-        write_atomic(paths[-1], content.getvalue())
+        whole = content.getvalue()
+        write_atomic(paths[-1], _with_numbered_clips(whole) if suffix == "svg" else whole)
     return paths
+
+
+def _with_numbered_clips(svg: bytes) -> bytes:
+    """Return an SVG whose clip paths are numbered as they are first used.
+
+    matplotlib calls them by a hash of all digits of their corners, and the last digits of a
+    constrained layout differ from one drawing to the next.
+    """
+    numbers = {
+        name: b"clip%d" % number
+        for number, name in enumerate(dict.fromkeys(re.findall(rb"#(p[0-9a-f]{10})\)", svg)), 1)
+    }
+    return re.sub(rb"\bp[0-9a-f]{10}\b", lambda found: numbers.get(found[0], found[0]), svg)
