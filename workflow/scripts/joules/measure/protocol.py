@@ -187,9 +187,12 @@ def measure_tasks(
             completion = runtime.complete(prompt)
             task = lap()
             check_count(task_id, prompt, completion)
-            told = in_whole_characters(completion)
-            answers.append(Answer(task_id, sha256, prompt, told, start, task))
-    return window, answers, [*gaps, ends[-1]]
+            answers.append(Answer(task_id, sha256, prompt, completion, start, task))
+    told = [
+        dataclasses.replace(each, completion=in_whole_characters(each.completion))
+        for each in answers
+    ]
+    return window, told, [*gaps, ends[-1]]
 
 
 def warm_page_cache(model: Path) -> bool:
