@@ -17,6 +17,7 @@ from types import FrameType
 import yaml
 
 from joules.commands import command_line
+from joules.commands.slurm import begun_on
 from joules.core import paths
 from joules.core.errors import UserError
 from joules.core.files import write_atomic
@@ -108,16 +109,16 @@ def study_of_node(loaded: LoadedStudy, config: Path, node: str) -> Path:
 
 def bind(results: Path, node: str) -> None:
     """Note the node of a campaign. Raises UserError where it was begun on another one."""
-    file = paths.node_file(results)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    begun = file.read_text(encoding="utf-8").strip() if file.exists() else node
-    if begun != node:
+    begun = begun_on(results)
+    if begun not in (None, node):
         raise UserError(
             f"This campaign was begun on the node {begun}, and the job runs on {node}. Expected "
             "one node, since two of one kind need not use the same energy. Submit it by "
             f"`make slurm`, which asks for {begun}; where that is gone, give the study another "
             "name and measure it anew."
         )
+    file = paths.node_file(results)
+    file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, f"{node}\n")
 
 
