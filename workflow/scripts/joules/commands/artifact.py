@@ -16,7 +16,7 @@ from joules.write.artifact import DOCUMENT, differences, expected_in, rows_of, s
 from joules.write.claims_file import read_claims
 
 REBUILT = "results/archive/{}/claims.json"
-MINUTES = 2  # of `make review` on two cores of a virtual machine: docs/reviewing.md
+MINUTES = 1  # of `make review` on two cores of a virtual machine: docs/reviewing.md
 
 
 def act(options: argparse.Namespace) -> int:
