@@ -165,7 +165,7 @@ def main(layers: str) -> Report:
     """Run all cases, with or without bubblewrap as the second layer."""
     ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
     os.environ["HOST_API_TOKEN"] = SECRET
-    setup, facts = sandbox._prepared(LIMITS, None)
+    setup, facts = sandbox._prepared(LIMITS, None, 2)
     if layers == "alone":
         setup.close()
         setup.bubblewrap = None

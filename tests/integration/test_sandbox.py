@@ -237,13 +237,13 @@ SABOTAGE = {
 @pytest.mark.parametrize("layers", ["bubblewrap", "alone"])
 @pytest.mark.parametrize("missing", SABOTAGE)
 def test_a_sandbox_that_lacks_one_layer_is_refused(tmp_path, monkeypatch, missing, layers):
-    for name in launch._WORKER_FILES:
-        text = (Path(sandbox.__file__).parent / name).read_text()
-        if name == "worker.py":
-            old, new = SABOTAGE[missing]
-            assert old in text
-            text = text.replace(old, new)
-        (tmp_path / name).write_text(text)
+    old, new = SABOTAGE[missing]
+    texts = {
+        name: (Path(sandbox.__file__).parent / name).read_text() for name in launch._WORKER_FILES
+    }
+    assert sum(text.count(old) for text in texts.values()) == 1
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text.replace(old, new))
     monkeypatch.setattr(launch, "_HERE", tmp_path)
     bubblewrap = shutil.which("bwrap") if layers == "bubblewrap" else None
     setup = Setup(confinement.landlock_abi(), bubblewrap, SHORT)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import random
 import shutil
 import sys
 from importlib.metadata import version
@@ -9,7 +10,7 @@ from importlib.metadata import version
 import pytest
 
 from joules.core.places import REPOSITORY
-from joules.grade.sandbox import confinement, launch
+from joules.grade.sandbox import confinement, launch, pool, sandbox
 from joules.grade.sandbox.pool import Job, Limits, Setup, Verdict, run
 
 SHORT = Limits(cpu_s=0.5, wall_s=4.0)
@@ -162,3 +163,64 @@ def test_workers_start_where_nothing_can_be_cached(monkeypatch, tmp_path):
     monkeypatch.setattr(launch, "_HERE", tmp_path)
     assert outcomes("def f(x): return x\n", ONE_CALL) == {("passed", "")}
     assert not (tmp_path / "__pycache__").exists()
+
+
+DRAWS = "import random\ndef f():\n    return random.random()\n"
+
+
+def test_every_program_draws_the_same_random_numbers():
+    test = f"def check(f):\n    assert f() == {random.Random(0).random()!r}\n"
+    assert outcomes(DRAWS, test, times=3) == {("passed", "")}
+
+
+CORES = "import os\ndef f():\n    return sorted(os.sched_getaffinity(0))\n"
+ALL_CORES = sorted(os.sched_getaffinity(0))
+
+
+def cores_that_programs_had(setup: Setup, workers: int, times: int) -> set[tuple[int, ...]]:
+    """Grade programs that fail unless they may run on one core, or on all, and return which."""
+    found = set()
+    for cores in [ALL_CORES, *([core] for core in ALL_CORES)]:
+        test = f"def check(f):\n    assert f() == {cores}\n"
+        jobs = [Job(str(number), "f", "", test, CORES) for number in range(times)]
+        if any(verdict.verdict == "passed" for verdict in run(setup, jobs, workers, SHORT)):
+            found.add(tuple(cores))
+    return found
+
+
+@pytest.mark.skipif(len(ALL_CORES) < 2, reason="needs two cores")
+def test_workers_stay_each_on_a_core_where_there_is_one_for_each():
+    setup = Setup(confinement.landlock_abi(), None, SHORT, cores=tuple(ALL_CORES[:2]))
+    try:
+        had = cores_that_programs_had(setup, 2, 12)
+        assert had == {(ALL_CORES[0],), (ALL_CORES[1],)}
+        assert sorted(worker.core for worker in setup.idle) == ALL_CORES[:2]
+    finally:
+        setup.close()
+    assert set(setup.on_core.values()) == {0}
+
+
+@pytest.mark.skipif(len(ALL_CORES) < 2, reason="needs two cores")
+def test_fewer_workers_than_cores_go_where_the_kernel_puts_them():
+    assert sandbox._cores_for(len(ALL_CORES) - 1) == ()
+    assert sandbox._cores_for(len(ALL_CORES)) == tuple(ALL_CORES)
+    setup = Setup(confinement.landlock_abi(), None, SHORT)
+    try:
+        assert cores_that_programs_had(setup, 1, 1) == {tuple(ALL_CORES)}
+    finally:
+        setup.close()
+
+
+@pytest.mark.skipif(len(ALL_CORES) < 2, reason="needs two cores")
+def test_the_successor_of_a_worker_takes_its_core(monkeypatch):
+    monkeypatch.setattr(pool, "JOBS_PER_WORKER", 6)
+    monkeypatch.setattr(pool, "JOBS_TO_START", 2)
+    setup = Setup(confinement.landlock_abi(), None, SHORT, cores=tuple(ALL_CORES[:2]))
+    jobs = [Job(str(n), "f", "", ONE_CALL, "def f(x): return x\n") for n in range(30)]
+    try:
+        assert {verdict.verdict for verdict in run(setup, jobs, 2, SHORT)} == {"passed"}
+        living = {core: number for core, number in setup.on_core.items() if number}
+        assert set(living) == set(ALL_CORES[:2])
+        assert max(living.values()) - min(living.values()) <= 1
+    finally:
+        setup.close()

@@ -6,12 +6,14 @@ Loaded inside the sandbox: standard library only.
 """
 
 import ctypes
+import functools
 import glob
 import os
 import resource
 import stat
 import struct
 import sys
+from collections.abc import Callable
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 28, 38, 47
@@ -63,6 +65,24 @@ def die_with_parent(parent: int) -> None:
     _prctl("not dumpable", _PR_SET_DUMPABLE, ctypes.c_ulong(0))
     if os.getppid() != parent:
         os._exit(0)
+
+
+def dying_with(parent: int) -> Callable[[], None]:
+    """Prepare `die_with_parent` for the children that process `parent` will have."""
+    zero = ctypes.c_ulong(0)
+    calls = [
+        functools.partial(_libc.prctl, option, ctypes.c_ulong(value), zero, zero, zero)
+        for option, value in ((_PR_SET_PDEATHSIG, 9), (_PR_SET_DUMPABLE, 0))
+    ]
+
+    def die_with_parent() -> None:
+        for call in calls:
+            if call() != 0:
+                raise CannotConfine("parent-death signal")
+        if os.getppid() != parent:
+            os._exit(0)
+
+    return die_with_parent
 
 
 def drop_capabilities() -> None:
@@ -241,15 +261,23 @@ def restrict_files(
     os.close(ruleset)
 
 
-def scope_ruleset(abi: int) -> int | None:
-    """Return a Landlock rule set (descriptor) that only shuts out signals and abstract sockets.
+def entering_scope(abi: int) -> Callable[[], None] | None:
+    """Prepare a Landlock rule set that only shuts out signals and abstract sockets.
 
-    A process that enters it cannot reach even its siblings in the same sandbox. None below ABI 6.
+    A process that calls what is returned cannot reach even its siblings in the same sandbox. None
+    below ABI 6.
     """
     if abi < 6:
         return None
     attributes = struct.pack("QQQ", 0, 0, 3)
-    return _call("scope rule set", _CREATE_RULESET, attributes, ctypes.c_size_t(24), 0)
+    ruleset = _call("scope rule set", _CREATE_RULESET, attributes, ctypes.c_size_t(24), 0)
+    call = functools.partial(_libc.syscall, *map(ctypes.c_long, (_RESTRICT_SELF, ruleset, 0)))
+
+    def enter_scope() -> None:
+        if call() != 0:
+            raise CannotConfine("scope")
+
+    return enter_scope
 
 
 def enter_ruleset(ruleset: int) -> None:

@@ -6,7 +6,6 @@ Loaded inside the sandbox: standard library only.
 import array
 import builtins
 import functools
-import json
 import os
 import random
 import select
@@ -29,13 +28,17 @@ START_S = 10.0
 
 
 class StartMessage(TypedDict):
-    """What a worker is told first. `parent` is 0 where it has a name space of its own."""
+    """What a worker is told first. `parent` is 0 where it has a name space of its own.
+
+    It stays on `core`, where one is named.
+    """
 
     landlock_abi: int
     memory_bytes: int
     cpu_s: float
     parent: int
     numpy: str | None
+    core: int | None
 
 
 class JobMessage(TypedDict):
@@ -78,13 +81,6 @@ class AnswerMessage(TypedDict):
     verdict: VerdictMessage | None
 
 
-class ProgramMessage(TypedDict):
-    """All that a solver is told of a job."""
-
-    program: str
-    entry_point: str
-
-
 class Ended(NamedTuple):
     """What the zygote answers: what an ended solver leaves behind, and the process id of a new one.
 
@@ -97,6 +93,17 @@ class Ended(NamedTuple):
     max_rss_bytes: int
     worn: bool
     solver: int
+
+
+def message_of(entry_point: str, program: str) -> bytes:
+    """Return all that a solver is told of a job."""
+    return f"{entry_point}\n{program}".encode("utf-8", "surrogatepass")
+
+
+def program_of(message: bytes) -> tuple[str, str]:
+    """Return entry point and program of such a message."""
+    entry_point, _, program = message.decode("utf-8", "surrogatepass").partition("\n")
+    return entry_point, program
 
 
 class HarnessError(BaseException):
@@ -212,8 +219,7 @@ class Session:
             raise HarnessError("a solver could not confine itself")
         self.cpu_s, self.wall_s = job["cpu_s"], job["wall_s"]
         self.start = time.perf_counter()
-        program: ProgramMessage = {"program": job["program"], "entry_point": job["entry_point"]}
-        self.send(json.dumps(program).encode("ascii"))
+        self.send(message_of(job["entry_point"], job["program"]))
 
     def await_definition(self) -> None:
         """Wait until the program is defined, where nobody has. Raises Stopped when that fails."""

@@ -22,6 +22,7 @@ _WORKER_FILES = (
     "seccomp.py",
     "semaphores.py",
     "judge.py",
+    "solver.py",
     "worker.py",
 )
 _HERE = Path(__file__).resolve().parent
@@ -29,6 +30,9 @@ _SHOWN = "/grader"  # where the code seems to lie: programs learn no path of thi
 # What a worker's Python runs. Several workers read one descriptor, so none moves its position.
 _FIRST_STEPS = """
 import marshal, os, sys, types
+register, os.register_at_fork = os.register_at_fork, lambda **hooks: None
+import random  # would seed itself anew in every child, which are to have the same seed
+os.register_at_fork = register
 held = int(sys.argv[1])
 modules = marshal.loads(os.pread(held, os.fstat(held).st_size, 0))
 os.close(held)

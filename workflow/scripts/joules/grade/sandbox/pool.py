@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from joules.grade.sandbox import launch
 from joules.grade.sandbox.judge import JobMessage, StartMessage
 from joules.inputs.humaneval import Problem
 
-JOBS_PER_WORKER = 400
+JOBS_PER_WORKER = 1000
 JOBS_TO_START = 40  # graded while a worker starts, at least
 GRACE_S = 20.0
 
@@ -78,6 +79,13 @@ class _Answer:
     verdict: Verdict | None
 
 
+# Functions of C libraries are looked up once, by the process that the others are forked from.
+_ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "PYTHONHASHSEED": "0",
+    "MALLOC_ARENA_MAX": "1",
+    "LD_BIND_NOW": "1",
+}
 BROKE_ITS_SANDBOX = "sandbox"
 _CONTROL = Job(
     "control", "f", "", "def check(f):\n    assert f() == 1\n", "def f():\n    return 1\n"
@@ -90,13 +98,19 @@ class WorkerLost(Exception):
 
 @dataclass
 class Setup:
-    """How workers are started on this machine; `own_view` lets them mount a scratch folder."""
+    """How workers are started on this machine; `own_view` lets them mount a scratch folder.
+
+    Where `cores` are given, a worker stays on the one that has the fewest: its processes hand work
+    to each other many times a program, and waking another core takes longer than a usual call.
+    """
 
     landlock_abi: int
     bubblewrap: str | None
     limits: Limits
     own_view: bool = True
+    cores: tuple[int, ...] = ()
     idle: list["_Worker"] = field(default_factory=list)
+    on_core: Counter[int] = field(default_factory=Counter)
 
     def start(self, count: int) -> None:
         """Start workers until `count` wait for a job, without waiting until they are ready."""
@@ -120,9 +134,14 @@ class Setup:
 class _Worker:
     """One running judge with its zygote."""
 
-    def __init__(self, setup: Setup) -> None:
-        """Start the processes."""
+    def __init__(self, setup: Setup, core: int | None = None) -> None:
+        """Start the processes, on a `core` where one is given or `setup` has some."""
         self.setup = setup
+        self.core = core
+        if core is None and setup.cores:
+            self.core = min(setup.cores, key=lambda each: setup.on_core[each])
+        if self.core is not None:
+            setup.on_core[self.core] += 1
         self.confined = self.scratch = False
         self.jobs_done = 0
         self.deadline = 0.0
@@ -134,7 +153,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"},
+            env=_ENVIRONMENT,
             cwd="/",
             start_new_session=True,
         )
@@ -147,6 +166,7 @@ class _Worker:
             "cpu_s": setup.limits.cpu_s,
             "parent": os.getpid() if setup.bubblewrap is None else 0,
             "numpy": launch.numpy_folder(),
+            "core": self.core,
         }
         with contextlib.suppress(WorkerLost):  # told by what the worker says, or does not say
             self.send(start, 30)
@@ -216,6 +236,9 @@ class _Worker:
     def close(self) -> None:
         """End the processes and close the pipes."""
         self.kill()
+        if self.core is not None:
+            self.setup.on_core[self.core] -= 1
+            self.core = None
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
@@ -276,13 +299,13 @@ def run(
                     continue
                 verdicts[index] = answer.verdict
                 if worker.jobs_done == JOBS_PER_WORKER - JOBS_TO_START and waiting:
-                    setup.idle.insert(0, _Worker(setup))  # the successor: ready when needed
+                    setup.idle.insert(0, _Worker(setup, worker.core))  # ready when needed
                 if worker.jobs_done < JOBS_PER_WORKER and (ours or not answer.verdict.worn):
                     setup.idle.append(worker)
                     continue
                 worker.close()
                 if answer.verdict.worn and waiting:
-                    setup.idle.insert(0, _Worker(setup))
+                    setup.idle.insert(0, _Worker(setup, worker.core))
     finally:
         for worker in busy:
             worker.close()

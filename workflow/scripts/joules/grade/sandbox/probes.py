@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypedDict
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,6 +51,12 @@ def _read(path: str) -> None:
     """Read a file to its end."""
     with open(path, "rb") as file:
         file.read()
+
+
+def _write(path: str, content: bytes) -> int:
+    """Make a file, or write it anew; return its size."""
+    with open(path, "wb") as file:
+        return file.write(content)
 
 
 def _any(*attempts: Callable[[], object]) -> None:
@@ -104,11 +109,11 @@ def read_the_environment(bait: Bait) -> None:
 def write_a_file(bait: Bait) -> None:
     """Write, truncate or make a file anywhere but in a scratch folder that nobody else sees."""
     for folder in ("/tmp", "/var/tmp", "."):
-        path = Path(folder, bait["name"])
+        path = os.path.join(folder, bait["name"])
         with contextlib.suppress(OSError):
-            path.write_bytes(b"")
+            _write(path, b"")
             found = os.stat(folder)
-            path.unlink()
+            os.unlink(path)
             if [found.st_dev, found.st_ino] in bait["shared"]:
                 return
     folders = ["/", "/dev/shm", os.path.dirname(bait["canary"]), os.path.dirname(os.__file__)]
@@ -125,8 +130,8 @@ def fill_the_scratch_folder(bait: Bait) -> None:
     names = [f"{bait['name']}-{number}" for number in range(1000)]
     try:
         _any(
-            lambda: [Path(name).write_bytes(bytes(2 << 20)) for name in names[:16]],
-            lambda: [Path(name).write_bytes(b"") for name in names],
+            lambda: [_write(name, bytes(2 << 20)) for name in names[:16]],
+            lambda: [_write(name, b"") for name in names],
         )
     finally:
         for name in names:

@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 DEFAULT_LIMITS = Limits()
+PROBING = 2  # workers of the self-test
 SPIN = "def spin():\n    while True:\n        pass\n"
 CONTAINER = (
     "Grade on another Linux machine on x86_64 or aarch64, virtual or not, or in a container there "
@@ -84,15 +85,18 @@ def self_test(limits: Limits = DEFAULT_LIMITS, landlock_abi: int | None = None) 
     `landlock_abi` caps the version used, as on an older kernel. Done once per process.
     Raises UserError, with the fix, when confinement is not complete: nothing is graded then.
     """
-    setup, facts = _prepared(limits, landlock_abi)
+    setup, facts = _prepared(limits, landlock_abi, PROBING)
     setup.close()
     return facts
 
 
-def _prepared(limits: Limits, landlock_abi: int | None) -> tuple[Setup, SandboxFacts]:
+def _prepared(limits: Limits, landlock_abi: int | None, workers: int) -> tuple[Setup, SandboxFacts]:
     key = (limits, landlock_abi)
-    if key not in _tested:
+    if key in _tested:
+        _tested[key][0].cores = _cores_for(workers)
+    else:
         setup = _setup(limits, landlock_abi)
+        setup.cores = _cores_for(workers)
         try:
             _tested[key] = setup, _test(setup)
         except BaseException:
@@ -101,9 +105,15 @@ def _prepared(limits: Limits, landlock_abi: int | None) -> tuple[Setup, SandboxF
     return _tested[key]
 
 
+def _cores_for(workers: int) -> tuple[int, ...]:
+    """Return the cores to keep workers on: none where the kernel has some to choose from."""
+    cores = sorted(os.sched_getaffinity(0))
+    return tuple(cores) if workers >= len(cores) else ()
+
+
 def _test(setup: Setup) -> SandboxFacts:
     bubblewrap = "used" if setup.bubblewrap else "not used: it is not installed"
-    setup.start(2)
+    setup.start(PROBING)
     if setup.bubblewrap:
         try:
             setup.idle.append(setup.worker())
@@ -158,21 +168,23 @@ def _probe(setup: Setup, bait: Bait) -> dict[str, str]:
     spin = "use_more_cpu_time_than_allowed"
     slow, rest = "find_the_answers", "the rest of the roots"
     together = [name for name in probes.ATTEMPTS if name != slow]
-    jobs = [  # the search is long, so each worker has a part of it
+    jobs = [  # the longest first, and the search in two parts: all workers end at about one time
+        job("together", together),
         job(slow, [slow], of=bait | {"roots": bait["roots"][:2]}),
         job(rest, [slow], of=bait | {"roots": bait["roots"][2:]}),
         Job(spin, "spin", "", "def check(spin):\n    spin()\n", SPIN, cpu_s=0.01),
-        job("together", together),
     ]
     try:
-        found = {verdict.id: verdict for verdict in run(setup, jobs, 2, setup.limits, ours=True)}
+        found = {
+            verdict.id: verdict for verdict in run(setup, jobs, PROBING, setup.limits, ours=True)
+        }
         searched = found.pop(rest)
         if searched.verdict != "passed":
             found[slow] = searched
         if found.pop("together").verdict == "passed":
             found |= {name: Verdict(name, "passed") for name in together}
         else:  # one by one, to name those that escaped
-            apart = run(setup, [job(name, [name]) for name in together], 2, setup.limits)
+            apart = run(setup, [job(name, [name]) for name in together], PROBING, setup.limits)
             found |= {verdict.id: verdict for verdict in apart}
     except WorkerLost as lost:
         raise UserError(
@@ -243,7 +255,7 @@ def grade(
     there was one. Verdicts do not depend on the number of workers. Raises UserError when the
     self-test fails, or when the sandbox fails twice on a job and for a harmless program too.
     """
-    setup, _ = _prepared(limits, landlock_abi)
+    setup, _ = _prepared(limits, landlock_abi, workers)
     try:
         return run(setup, jobs, workers, limits, nonce)
     except WorkerLost as lost:

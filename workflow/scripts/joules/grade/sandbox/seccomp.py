@@ -9,8 +9,11 @@ Loaded inside the sandbox: standard library only.
 
 import ctypes
 import errno
+import functools
 import os
+import re
 import struct
+from collections.abc import Callable
 
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
@@ -198,10 +201,18 @@ class SolverFilter:
         for name in ("setsid", "setrlimit", "landlock_restrict_self"):
             code += _when(call[name], [_refuse()])
         self._template = _packed([*code, _ACCEPT])
+        self._buffer = ctypes.create_string_buffer(self._template, len(self._template))
+        self._places = [
+            found.start() for found in re.finditer(struct.pack("I", self._PID), self._template)
+        ]
+        self._install = _installing(self._buffer)
 
     def install(self) -> None:
         """Filter this process from now on. Raises OSError."""
-        install(self._template.replace(struct.pack("I", self._PID), struct.pack("I", os.getpid())))
+        pid = os.getpid()
+        for place in self._places:
+            struct.pack_into("I", self._buffer, place, pid)
+        self._install()
 
 
 def _packed(code: list[Instruction]) -> bytes:
@@ -210,7 +221,16 @@ def _packed(code: list[Instruction]) -> bytes:
 
 def install(instructions: bytes) -> None:
     """Add a filter to this process; no_new_privs must be set. Raises OSError."""
-    buffer = ctypes.create_string_buffer(instructions, len(instructions))
-    program = _Program(len(instructions) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    if _libc.prctl(22, ctypes.c_ulong(2), ctypes.byref(program), 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "seccomp filter refused")
+    _installing(ctypes.create_string_buffer(instructions, len(instructions)))()
+
+
+def _installing(buffer: ctypes.Array[ctypes.c_char]) -> Callable[[], None]:
+    """Prepare the installation of the filter that `buffer` holds when it is called."""
+    program = _Program(len(buffer) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    call = functools.partial(_libc.prctl, 22, ctypes.c_ulong(2), ctypes.byref(program), 0, 0)
+
+    def install() -> None:
+        if call() != 0:
+            raise OSError(ctypes.get_errno(), "seccomp filter refused")
+
+    return install
