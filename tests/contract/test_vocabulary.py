@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from real_runtimes import CHECKOUT, SETTINGS, make_runtime, model_of, prompts_of
-from scripted import STRICT, changed
+from scripted import LOOSE, changed
 
 from joules.core.inference import Model
 from joules.core.reading import load_study
@@ -32,8 +32,7 @@ TEXTS = [
 MOST = 32  # tokens of an answer; a ghost never ends one
 # What others do on this machine is not the matter.
 RULES = changed(
-    STRICT,
-    limits={"cpu_busy": 1e9, "foreign_cpu": 1e9, "steal": 1e9, "swap_bytes": 10**12},
+    LOOSE,
     settle={"seconds": 3.0},
     windows={"preflight_s": 0.5},
 )

@@ -10,7 +10,7 @@ from unittest import mock
 import msgspec
 import pytest
 from powercap_tree import codecarbon_reads, counters, make_tree
-from scripted import STRICT, Scripted, changed, run
+from scripted import LOOSE, Scripted, run
 
 from joules.commands import machine_findings
 from joules.core.errors import UserError
@@ -23,10 +23,6 @@ from joules.measure import instrument, run_entries, tiers, validity
 from joules.meters import nvml, reader
 from joules.runtimes import llama_cpp
 from joules.runtimes.shared import ollama_server
-
-LOOSE = changed(
-    STRICT, limits={"cpu_busy": 1e9, "foreign_cpu": 1e9, "steal": 1e9, "swap_bytes": 10**12}
-)
 
 
 class NvmlError(Exception):

@@ -9,10 +9,10 @@ from powercap_tree import codecarbon_reads, counters, make_tree
 from scripted import (
     DEMO,
     LIMITS,
+    LOOSE,
     PARAMETERS,
     PROMPTS_FILE,
     SETTINGS,
-    STRICT,
     Scripted,
     changed,
     run,
@@ -33,10 +33,6 @@ from joules.measure import campaign, instrument, protocol, validity
 from joules.meters import powercap, reader
 from joules.meters.meter import Channel, Reading
 
-LOOSE = changed(  # this machine may be busy with other tests; that is not the matter
-    STRICT, limits={"cpu_busy": 1e9, "foreign_cpu": 1e9, "steal": 1e9, "swap_bytes": 10**12}
-)
-
 
 class Burning(Scripted):
     """Each answer takes energy from the package and the memory, and may do mischief first."""
@@ -52,7 +48,7 @@ class Burning(Scripted):
             self.asked += 1
             if self.asked == 2:
                 self.mischief()
-            time.sleep(0.01)
+        time.sleep(0.01)  # energy without time would be a leap of the counter
         self.package.add(self.joules)
         self.dram.add(self.joules / 10)
         return super().complete(prompt, max_tokens)

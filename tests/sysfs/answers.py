@@ -20,11 +20,7 @@ from joules.meters import all_meters
 from joules.meters.reader import OwnReader
 
 # Others may use this machine; what they do is not the matter.
-QUIET = scripted.changed(
-    scripted.STRICT,
-    limits={"cpu_busy": 1e9, "foreign_cpu": 1e9, "steal": 1e9, "swap_bytes": 10**12},
-    windows={"idle_s": 1.0},
-)
+QUIET = scripted.changed(scripted.LOOSE, windows={"idle_s": 1.0})
 
 
 class Timed(scripted.Scripted):
