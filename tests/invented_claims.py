@@ -245,7 +245,7 @@ def make_claims(
         tier_reason={
             "measured": "The processor's package counters were read.",
             "sampled": "The GPU has no energy counter; its power was read.",
-            "estimated": "This machine has no energy counter that can be read.",
+            "estimated": "No counter can be read, which runtimes mask (Docker: --security-opt x).",
         }[tier],
         models=[
             StudiedModel(

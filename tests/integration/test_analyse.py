@@ -94,6 +94,14 @@ def test_every_pair_equals_direct_calls_of_the_libraries(tmp_path):
         assert table[column].to_numpy() == pytest.approx(adjusted, rel=1e-6, abs=1e-12)
 
 
+def no_word_is_in(folder):
+    """Hold that no table and no claim in a folder has the word of a verdict."""
+    written = [path for path in folder.iterdir() if path.suffix in (".csv", ".json")]
+    assert len(written) >= 6
+    for path in written:
+        assert not re.search(r"5 % apart|apart, by|equal within", path.read_text()), path.name
+
+
 def test_without_a_tier_no_word_is_in_any_file_and_nothing_is_claimed(tmp_path):
     table = compared(tmp_path, rows_of())
     assert set(table["tier"]) == {"unstated"}
@@ -106,10 +114,7 @@ def test_without_a_tier_no_word_is_in_any_file_and_nothing_is_claimed(tmp_path):
         False,
     )
     assert verdict["source"].startswith("comparisons.csv model=m")
-    written = [path for path in (tmp_path / "out").iterdir() if path.suffix in (".csv", ".json")]
-    assert len(written) >= 6
-    for path in written:
-        assert not re.search(r"5 % apart|apart, by|equal within", path.read_text()), path.name
+    no_word_is_in(tmp_path / "out")
     assert pd.read_csv(tmp_path / "out" / "ranking.csv")["rank"].isna().all()
 
 
@@ -135,6 +140,7 @@ def test_a_control_that_finds_a_difference_forbids_every_claim_and_says_why(tmp_
     assert found["permission"]["energy_difference"] is False
     assert "ratio 1.010" in found["permission"]["reason"]
     assert set(table["verdict"]) == {"no claim"}
+    no_word_is_in(tmp_path / "out")
 
 
 def test_controls_may_take_turns_and_are_one_row_per_model(tmp_path):

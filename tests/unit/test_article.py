@@ -381,7 +381,7 @@ def test_gpu_energy_is_called_so_on_the_first_page_in_captions_and_in_claims() -
     article.study = study
     text = render(article, PAPER)
     assert "**Energy is GPU energy alone.**" in text
-    assert text.count("The processor's energy is modelled (cpu_load)") >= 3
+    assert text.count("The processor's energy is modelled (cpu\\_load)") >= 3
     assert "needs 20\u00a0% less GPU energy per token than" in text
     captions = captions_of(text)
     assert len(captions) >= 15
@@ -519,10 +519,28 @@ def test_the_invalid_runs_are_listed(texts: dict[str, str]) -> None:
     assert "| parrot-1m | ollama | task | 3 | foreign\\_cpu | no |" in texts["demonstration"]
 
 
+def test_what_is_only_stated_of_a_run_is_not_counted_as_a_broken_rule() -> None:
+    article = make_article(**MEASURED)
+    (broke,) = article.study.invalid_runs
+    stated = [replace(broke, block=block, valid=True, codes=["not_settled"]) for block in (4, 5)]
+    both = replace(broke, block=6, valid=True, codes=["not_settled", "steal"])
+    runs = [broke, *stated, both]
+    article.study = replace(article.study, invalid_runs=runs, unsettled_runs=3)
+    text = render(article, PAPER)
+    assert " 2 runs broke a rule; the appendix lists them. In 3 runs the time per token" in text
+    assert "What is only stated of a run (not settled) is no broken rule." in text
+
+
 @pytest.mark.parametrize("suffix", ["md", "html", "pdf"])
 def test_two_builds_give_identical_bytes(built: list[Path], suffix: str) -> None:
     first, second = (folder / f"article.{suffix}" for folder in built)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_an_option_of_a_program_keeps_both_its_hyphens(built: list[Path]) -> None:
+    for suffix in ("md", "html"):
+        text = (built[0] / f"article.{suffix}").read_text(encoding="utf-8")
+        assert "mask (Docker: --security-opt x)" in " ".join(text.split()), suffix
 
 
 def test_the_markdown_holds_no_unresolved_citation(built: list[Path]) -> None:
@@ -617,6 +635,7 @@ def test_a_share_is_printed_as_a_percentage() -> None:
 
 def test_text_in_a_table_cell_cannot_break_the_table() -> None:
     assert cell_text("AVX2 | a_b\nc") == r"AVX2 \| a\_b c"
+    assert cell_text("--jinja -t 2") == r"\--jinja -t 2"  # two hyphens would be set as a dash
     assert cell_text(None) == "not recorded"
     assert cell_text({"source": "rapl", "files": []}) == "source rapl"
 

@@ -69,7 +69,8 @@ def test_a_claim_is_refused_with_its_reason_and_its_word_is_nowhere(options, wor
     task, found = decided(study(**options))
     assert found.energy_difference is False
     assert words in found.reason
-    assert set(task["verdict"]) == {"no claim"} and not task["claimable"].any()
+    assert set(compare(study(**options))["verdict"]) == {"no claim"}  # the control's too
+    assert not task["claimable"].any()
     assert task["no_claim_reason"].str.contains(words.split(":")[0], regex=False).all()
 
 
@@ -92,14 +93,26 @@ def test_a_control_far_from_one_that_finds_nothing_does_not_veto():
     assert decided(runs)[1].energy_difference is True
 
 
-def test_a_control_that_finds_a_difference_vetoes_every_model_and_keeps_its_own_word():
+def test_runs_of_fixed_length_carry_no_claim_where_those_of_tasks_carry_none():
+    runs = study()
+    fixed = runs[runs["kind"] == "task"].assign(kind="fixed")
+    runs = pd.concat([runs, fixed], ignore_index=True)
+    assert compare(runs).set_index("kind").loc["fixed", "verdict"] == "more than 5 % apart"
+    runs.loc[runs["kind"].eq("task") & runs["runtime"].eq("b"), "validity_codes"] = "cpu_busy"
+    found = compare(runs).set_index("kind")
+    assert permission(found.reset_index(), "measured").energy_difference is False
+    assert set(found["verdict"]) == {"no claim"}
+    assert not found.loc["fixed", "claimable"] and found.loc["fixed", "no_claim_reason"]
+
+
+def test_a_control_that_finds_a_difference_vetoes_every_model():
     parts = [study(models=("m",)), study(models=("n",), control=UNFAIR)]
     runs = pd.concat(parts, ignore_index=True)
     task, found = decided(runs)
     assert not task["claimable"].any() and "null control of n" in found.reason
     control = compare(runs, ["a", "b"]).set_index(["model", "kind"])
-    assert control.loc[("n", "control"), "verdict"] == "apart, by less than 5 %"
-    assert control.loc[("m", "control"), "claimable"]
+    assert control.loc[("n", "control"), "p_holm"] < 0.05 <= control.loc[("m", "control"), "p_holm"]
+    assert set(control["verdict"]) == {"no claim"}
 
 
 def test_holm_over_the_models_keeps_one_control_of_many_from_vetoing_by_chance():

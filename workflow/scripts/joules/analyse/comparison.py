@@ -36,6 +36,7 @@ from joules.core.analysis import ALL_ARMS, NO_CLAIM
 
 P_VALUES = ("p_value", "p_size", "p_equivalence")  # of the three tests, each corrected by itself
 PRIMARY, SECONDARY = "primary", "secondary"
+NO_TASK = "No comparison of kind `task` may be claimed."
 CORRECTED = {name: f"{name.removesuffix('_value')}_holm" for name in P_VALUES}
 FACTS_OF_PAIR = (
     *("ratio", "ratio_low", "ratio_high", "simultaneous_low", "simultaneous_high", *P_VALUES),
@@ -191,7 +192,8 @@ def compare(
     of kind `quality` are compared with nothing.
 
     `verdict` is a word of `joules.analyse.verdicts`; it is `no claim` where `claimable` is false,
-    for the reason in `no_claim_reason`. A control claims nothing of runtimes and keeps its word.
+    for the reason in `no_claim_reason`. A control claims nothing of runtimes, and is refused
+    nothing; its word too is `no claim` where no comparison of kind `task` may be claimed.
     """
     order = list(runtimes or runtime_order(runs))
     primary = {frozenset(pair) for pair in contrasts} if contrasts else None
@@ -258,5 +260,9 @@ def _permit(
         for each in found
     ]
     table["no_claim_reason"] = reasons
-    table["claimable"] = [not reason for reason in reasons]
-    table.loc[~table["claimable"], "verdict"] = NO_CLAIM
+    nothing = table.loc[table["kind"] == "task", "no_claim_reason"].ne("").all()
+    if nothing:  # of the study; its runs of fixed length carry a claim beside the tasks' alone
+        fixed = table["kind"].eq("fixed") & table["no_claim_reason"].eq("")
+        table.loc[fixed, "no_claim_reason"] = NO_TASK
+    table["claimable"] = table["no_claim_reason"].eq("")
+    table.loc[~table["claimable"] | nothing, "verdict"] = NO_CLAIM

@@ -54,7 +54,9 @@ def cell_text(value: object) -> str:
         text = ", ".join(str(item) for item in value)
     else:
         text = "" if value is None else str(value)
-    return re.sub(r"([\\`*_\[\]<>|@$^~#])", r"\\\1", " ".join(text.split())) or "not recorded"
+    # Two hyphens, as of a program's option, would be set as a dash.
+    special = r"([\\`*_\[\]<>|@$^~#]|-(?=-))"
+    return re.sub(special, r"\\\1", " ".join(text.split())) or "not recorded"
 
 
 def listed(items: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ def pair_claims(
 
     `ratio` has the pointwise interval, `ratio_simultaneous` that of the whole family. Claims on
     the energy of a pair carry `claimable`: whether the article may state them as a finding. A
-    control compares no runtimes, so its verdict stands as computed.
+    control compares no runtimes: its claims are the table's as they stand.
     """
     found: dict[str, Claim] = {}
     for _, row in comparisons.iterrows():

@@ -16,6 +16,7 @@ from joules import runtimes
 from joules.core.analysis import NO_CLAIM
 from joules.core.energy import WALL
 from joules.core.errors import UserError
+from joules.core.values import STATED_ONLY
 from joules.core.wording import counted, listed, p_value, percent, significant, words
 from joules.write.arm_sentences import MOST_IN_DETAIL, ArmSentences, said
 from joules.write.claims_file import Claims, StudiedModel, StudiedRuntime, StudyFacts
@@ -130,6 +131,18 @@ class Article(ArmSentences):
         there = {name.rsplit(".", 1)[-1] for name in self.claims if name.startswith("explains.")}
         return [(key, *words_) for key, words_ in QUESTIONS_OF_RATIOS.items() if key in there]
 
+    def distrusted_runs(self) -> int:
+        """Return how many runs broke a rule that is a ground to distrust them."""
+        return sum(
+            not run.valid or any(code not in STATED_ONLY for code in run.codes)
+            for run in self.study.invalid_runs
+        )
+
+    def only_stated(self) -> list[str]:
+        """Return in words what is stated of any run without being a ground to distrust it."""
+        found = {code for run in self.study.invalid_runs for code in run.codes}
+        return [code.replace("_", " ") for code in STATED_ONLY if code in found]
+
     def broken(self) -> list[tuple[StudiedModel, StudiedRuntime, str]]:
         """Return every model, runtime and rule that one of its runs broke."""
         found = []
@@ -241,6 +254,8 @@ class Article(ArmSentences):
             "compared": self.compared(),
             "explained": self.explained(),
             "broken": self.broken(),
+            "distrusted_runs": self.distrusted_runs(),
+            "only_stated": self.only_stated(),
             "kernels": self.kernels(),
             "detailed": len(self.told_pairs()) <= MOST_IN_DETAIL,
             "most_in_detail": MOST_IN_DETAIL,

@@ -18,6 +18,14 @@ from joules.core.files import write_atomic
 from joules.write.claim_list import evidence, linked_ids, read_runs
 from joules.write.claims_file import read_claims
 
+# Quotes and dashes of the article are set already: two hyphens in it are those of an option.
+RESOLVED = "markdown-smart"
+
+
+def read_article(path: Path) -> str:
+    """Return an article as Markdown, in which no line ends behind "et al."."""
+    return path.read_text(encoding="utf-8").replace("et al. ", "et al.\u00a0")
+
 
 def scrolling_tables(page: str) -> str:
     """Return pandoc's HTML with each table in a box that scrolls, its caption above the box."""
@@ -65,15 +73,15 @@ def typeset(
     of the data, so that equal articles give equal files.
     """
     style = paper / "style"
-    text = article.read_text(encoding="utf-8")
+    text = read_article(article)
     written = yaml.safe_load(text.split("---\n")[1])["date"]
     date = datetime.datetime.strptime(written, "%d/%m/%Y").replace(tzinfo=datetime.UTC)
     common = ["--standalone", "--columns=10000"]
-    marked = linked.read_text(encoding="utf-8")
+    marked = read_article(linked)
     page = pypandoc.convert_text(
         sized_figures(marked, article.parent.parent / "figures"),
         "html5",
-        format="markdown",
+        format=RESOLVED,
         extra_args=[
             *common,
             f"--template={style / 'article.html'}",
@@ -91,7 +99,7 @@ def typeset(
     source = pypandoc.convert_text(
         body + rest,
         "typst",
-        format="markdown",
+        format=RESOLVED,
         extra_args=[
             *common,
             f"--template={style / 'article.typ'}",
