@@ -87,6 +87,19 @@ def test_one_server_must_be_named(tmp_path: Path) -> None:
         provide({"version": "1", "command": ["no-such-program"]}, tmp_path)
 
 
+def test_a_program_that_was_changed_after_it_was_provided_is_named(tmp_path: Path) -> None:
+    program = tmp_path / "server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    given = {"version": "1", "command": [str(program), "{model}"]}
+    provided = load("openai_server").provide(given, tmp_path)
+    runtime = load("openai_server")({**given, "provided": provided}, tmp_path)
+    assert runtime.facts()["binary_sha256"] == provided["binary_sha256"]
+    program.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(UserError, match=r"server has the binary_sha256 .*It was changed since"):
+        runtime.facts()
+
+
 def test_a_server_on_another_machine_is_refused(tmp_path: Path) -> None:
     for url in ("http://192.0.2.1:8000", "https://example.org/v1", "127.0.0.1:8000"):
         with pytest.raises(UserError, match="only this machine's energy is measured"):

@@ -55,7 +55,29 @@ def test_three_ways_compute_with_the_same_bytes_and_say_so(tmp_path: Path) -> No
     wanted = int(llama_cpp_library.VERSION.removeprefix("b"))
     assert seen["ollama"]["llama_cpp_build"] == wanted
     server = options_of("openai_server")["provided"]
-    assert server["program_sha256"] == options_of("llama_server")["provided"]["binary_sha256"]
+    same = ("binary_sha256", "libraries_sha256", "engine_sha256")
+    assert [server[name] for name in same] == [
+        options_of("llama_server")["provided"][name] for name in same
+    ]
+
+
+@pytest.mark.parametrize("name", ["llama_server", "openai_server"])
+@pytest.mark.parametrize("file", ["libggml-base.so", "libmtmd.so"])
+def test_a_library_that_was_changed_after_it_was_provided_is_named(
+    name: str, file: str, copy: Path, tmp_path: Path
+) -> None:
+    """A server's program stays as it is when what it loads is built anew."""
+    options, server = options_of(name), str(copy / llama_cpp_library.SERVER)
+    place = "binary" if name == "llama_server" else "llama_server"
+    given = {**options, "provided": options["provided"] | {place: server}}
+    with load(name)(given, tmp_path / "work") as runtime:
+        runtime.start(model_of(MODEL), SETTINGS)
+        assert runtime.facts()["libraries_sha256"] == options["provided"]["libraries_sha256"]
+        with open(copy / file, "ab") as library:
+            library.write(b"x")
+        words = rf"(?s)libraries_sha256 .*expected .*resources/runtimes/{name}"
+        with pytest.raises(UserError, match=words):
+            runtime.facts()
 
 
 def test_where_it_was_built_stands_in_no_library(library: Path) -> None:

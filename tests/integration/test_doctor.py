@@ -270,6 +270,21 @@ def test_a_model_larger_than_the_memory_blocks():
     assert machine_findings.memory([ModelState("x", True, 1000, 0)]).mark == "ok"
 
 
+def test_memory_or_a_size_that_is_not_known_is_not_taken_for_enough(monkeypatch):
+    small, unsized = ModelState("x", True, 1000, 0), ModelState("y", False, None, 0)
+    for states in ([unsized], [small, unsized]):
+        found = machine_findings.memory(states)
+        assert found.mark == "note" and found.text.endswith("the size of y is not known")
+
+    def not_shown():
+        raise KeyError(b"MemTotal:")  # as psutil raises where /proc/meminfo lacks it
+
+    monkeypatch.setattr(psutil, "virtual_memory", not_shown)
+    found = machine_findings.memory([small])
+    assert found.mark == "note"
+    assert found.text == "not shown by this system, the largest model's file has 1.00 kB"
+
+
 def test_a_model_of_unknown_hash_blocks_unless_it_is_to_be_trusted(tmp_path):
     entry = {"url": "https://example.org/x.gguf", "license": "MIT", "prompt_style": "base"}
     catalogue = catalogue_from({"models": {"x": entry}})
@@ -415,7 +430,9 @@ def test_threads_that_differ_by_arm_are_named_and_own_choices_are_not_counted(tm
     assert "1 and 2 by arm, of " in line(done.stdout, "threads")
     own = {"own": {"runtime": "ollama", "settings": "as_installed"}}
     done = run(laid(tmp_path, **ARMED | {"arms": own}))
-    assert "each runtime's own choice, of " in line(done.stdout, "threads")
+    found = line(done.stdout, "threads")
+    assert found.startswith("note") and "each runtime's own choice, of " in found
+    assert found.endswith("is not known")
 
 
 def test_what_one_arm_cannot_hold_blocks_it_by_name(tmp_path):

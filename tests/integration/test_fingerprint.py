@@ -21,6 +21,31 @@ print(fingerprint.instrument_sha256())
 print(fingerprint._sha256_of(fingerprint.runtime_modules(adapter.__new__(adapter))))
 """
 RUNTIME = "llama_cpp"
+IMPORTED = """
+import sys
+from pathlib import Path
+from joules.core.places import PACKAGE
+from joules.measure import campaign, fingerprint
+own = [m.__file__ for name, m in sys.modules.items() if name.split(".")[0] == "joules"]
+hashed = set(fingerprint.instrument_modules())
+print(*sorted(str(Path(f).relative_to(PACKAGE)) for f in own if f and Path(f) not in hashed))
+"""
+# Modules on the measuring path whose doing stands in the record itself, or alters no number in it.
+STATED = {
+    "what was asked for": "analysis arms catalogue keys meters plan run_parameters study",
+    "types of stored files": "fingerprint grade_file imported machine_facts prompts_file "
+    "registering registration stored unfinished_file values warm_up_files",
+    "places and words": "__init__ errors files paths places wording",
+}
+BESIDE = {
+    *("__init__.py", "inputs/__init__.py"),
+    # prompts and the model's file have their hashes in the record
+    *("inputs/chat_template.py", "inputs/gguf_facts.py", "inputs/humaneval.py"),
+    "inputs/prompts.py",
+    # these measure nothing
+    *("machine/lock.py", "machine/virtual_environments.py"),
+    "runtimes/__init__.py",  # in the hash of the runtime's own modules
+}
 
 
 def hashes(scripts):
@@ -56,6 +81,7 @@ def copied(tmp_path):
         ("core/energy", True, False),
         ("core/known", True, False),
         ("core/inference", True, True),
+        ("inputs/tokenizer", True, False),
         (f"runtimes/{RUNTIME}", False, True),
         ("runtimes/shared/worker", False, True),
         ("runtimes/shared/in_process", False, True),
@@ -78,6 +104,18 @@ def test_a_new_module_of_a_measuring_room_is_part_of_the_instrument(copied):
     before = hashes(copied)
     (copied / "joules/meters/of_another_kind.py").write_text("")
     assert hashes(copied)[0] != before[0]
+
+
+def test_every_module_that_measuring_imports_is_hashed_or_stands_in_the_record_otherwise():
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", IMPORTED],
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    stated = {f"core/{name}.py" for names in STATED.values() for name in names.split()}
+    assert set(done.stdout.split()) == stated | BESIDE
 
 
 def test_a_copy_elsewhere_has_the_same_hashes(copied):

@@ -8,12 +8,14 @@ import json
 import os
 import subprocess
 import sys
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import scripted_driver
 from ordinary_user import PACKAGES, WITHOUT_ENTRY, is_possible, readable_python
 from small_study import CHECKOUT
 
@@ -110,6 +112,15 @@ def test_swapping_that_the_kernel_does_not_count_is_null_and_not_zero(
     assert (state.swap_in_bytes, state.swap_out_bytes) == (None, None)
 
 
+def test_stolen_time_that_the_system_does_not_count_is_null_and_not_zero(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of_macos = namedtuple("of_macos", "user nice system idle")
+    monkeypatch.setattr(psutil, "cpu_times", lambda: of_macos(1.0, 0.0, 1.0, 8.0))
+    before, after = machine_state.cpu_use(), machine_state.cpu_use()
+    assert machine_state.foreign_use(before, after, set(), 1.0, 1).steal_share is None
+
+
 def test_logical_cores_count_where_physical_ones_are_not_known(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -191,6 +202,22 @@ def test_hybrid_cores_are_recorded() -> None:
     """
     facts = observed(["unshare", "-m"], script)["facts"]
     assert (facts["performance_cores"], facts["efficiency_cores"]) == (12, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "held_by"),
+    [
+        ("nvmlDeviceGetCurrentClocksEventReasons", []),
+        ("nvmlDeviceGetCurrentClocksThrottleReasons", []),  # drivers before version 535
+        ("of_no_driver", None),
+    ],
+)
+def test_what_holds_a_card_s_clocks_is_asked_by_both_names_and_null_where_none_is_known(
+    name: str, held_by: list[str] | None, tmp_path: Path
+) -> None:
+    renamed = f"-DnvmlDeviceGetCurrentClocksEventReasons={name}"
+    (card,) = observed([], **scripted_driver.variables(tmp_path, renamed))["state"]["gpus"]
+    assert (card["driver"], card["clocks_held_by"]) == ("scripted", held_by)
 
 
 def test_a_real_quota_of_half_a_core_leaves_one(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from scripted import LIMITS
 
 from joules.core.inference import Completion
 from joules.core.known import Unknown, each_of, known, largest
+from joules.core.machine_facts import Gpu
 from joules.core.record import Settle
+from joules.machine import machine_state
 from joules.measure import validity
 
 NOTHING_SEEN = validity.SeenOfMeters(validity.SeenOfCounters(), 1.0, 0.0, None, {}, None)
@@ -22,6 +24,25 @@ UNTOLD = Completion(
     counts_known=False,
 )
 SETTLE = Settle(settled=True, prompts=4, cv=0.01, limit=0.02, prefill_tokens_per_s=None)
+
+
+# A machine that counts and shows nothing: no Linux, or one that hides all of it.
+BLANK = msgspec.structs.replace(
+    machine_state.observe(),
+    **dict.fromkeys(("governors", "energy_preferences", "gpus"), []),
+    **dict.fromkeys(("turbo_off", "boost", "smt", "power_plugged", "platform_profile")),
+    **dict.fromkeys(("throttle_count", "swap_in_bytes", "swap_out_bytes")),
+)
+CARD = Gpu(
+    name=None,
+    driver="1",
+    memory_bytes=None,
+    power_limit_w=None,
+    temperature_c=None,
+    clocks_held_by=None,
+    held_by_heat_ns=None,
+)
+UNSTOLEN = validity.SeenOfMachine(0.0, 0.0, None, 0.0)
 
 
 def test_a_property_of_all_members_does_not_hold_for_none():
@@ -57,6 +78,51 @@ def test_every_rule_about_counters_says_why_it_was_not_checked_where_there_are_n
     assert not any(each.broken for each in checks.values())
     for code, each in checks.items():
         assert (each.limit is None) == (code not in made)
+
+
+def machine_rules(before, after):
+    return {each.code: each for each in validity.machine_checks(before, after, UNSTOLEN, LIMITS)}
+
+
+def test_every_rule_about_the_machine_says_why_it_was_not_checked_where_nothing_is_shown():
+    checks = machine_rules(BLANK, BLANK)
+    assert {code: each.not_checked for code, each in checks.items() if each.not_checked} == {
+        "steal": "stolen time is not counted here",
+        "swap": "swap is not counted here",
+        "throttled": "throttling of the processor is not counted here",
+        "machine_settings_changed": "no setting of this machine is shown",
+    }
+    assert not any(each.broken for each in checks.values())
+    plugged = msgspec.structs.replace(BLANK, power_plugged=True)
+    assert machine_rules(BLANK, plugged)["machine_settings_changed"].broken
+
+
+@pytest.mark.parametrize(
+    ("slowed", "told", "words"),
+    [
+        (0, {}, "throttling of a GPU is not counted here"),
+        (None, {}, "throttling of the processor and of a GPU is not counted here"),
+        (None, {"clocks_held_by": []}, "throttling of the processor is not counted here"),
+        (0, {"clocks_held_by": ["software power cap"]}, None),
+        (0, {"held_by_heat_ns": 5}, None),
+    ],
+)
+def test_a_part_whose_throttling_is_not_told_is_not_taken_for_a_cool_one(slowed, told, words):
+    card = msgspec.structs.replace(CARD, **told)
+    state = msgspec.structs.replace(BLANK, throttle_count=slowed, gpus=[card])
+    throttled = machine_rules(state, state)["throttled"]
+    assert (throttled.not_checked, throttled.broken) == (words, False)
+
+
+def test_a_part_that_was_throttled_breaks_the_rule_whatever_another_one_does_not_tell():
+    hot = msgspec.structs.replace(CARD, clocks_held_by=["hardware thermal slowdown"])
+    after = msgspec.structs.replace(BLANK, gpus=[hot])
+    assert machine_rules(msgspec.structs.replace(BLANK, gpus=[CARD]), after)["throttled"].broken
+    before = msgspec.structs.replace(BLANK, throttle_count=3, gpus=[CARD])
+    throttled = machine_rules(before, msgspec.structs.replace(before, throttle_count=4))[
+        "throttled"
+    ]
+    assert (throttled.seen, throttled.broken) == (1, True)
 
 
 def test_a_range_that_is_missing_leaves_the_risk_of_a_wrap_unknown_and_is_named():

@@ -13,12 +13,14 @@ from joules.commands.meter_findings import meters
 from joules.commands.needs import ModelState, disk_needs, disk_of
 from joules.core.conditions import AskedSettings, Limits
 from joules.core.errors import UserError
+from joules.core.known import each_of
 from joules.core.machine_facts import MachineState, Virtualisation
 from joules.core.reading import LoadedStudy
 from joules.core.study import Study
 from joules.core.wording import listed, percent
 from joules.grade.sandbox import sandbox
 from joules.machine import machine_state
+from joules.machine.asking import known
 from joules.machine.download import MARGIN_BYTES, for_people
 from joules.machine.processor import cpu_model, kinds_of_cores, text_of
 from joules.measure import instrument, tiers
@@ -64,8 +66,11 @@ def processor(*asked: AskedSettings) -> Iterator[Finding]:
         text += " (logical ones: this system does not show its physical cores)"
     if seen.quota is not None:
         text += f" (the control groups leave {seen.quota:g})"
-    if all(each < usable for each in threads):
+    if each_of(threads, lambda each: each < usable):
         yield Finding("ok", "threads", text)
+    elif not threads:
+        text += ": whether a core is left for the harness and the server is not known"
+        yield Finding("note", "threads", text)
     else:
         yield Finding("note", "threads", f"{text}: no core is left for the harness and the server")
 
@@ -81,14 +86,21 @@ def _cores(seen: machine_state.Cores) -> Finding:
 
 def memory(states: Sequence[ModelState]) -> Finding:
     """Return memory against the largest model's weights; its context comes on top."""
-    seen, largest = psutil.virtual_memory(), max((s.file_bytes or 0 for s in states), default=0)
-    text = (
-        f"{for_people(seen.available)} of {for_people(seen.total)} available, "
-        f"the largest model's file has {for_people(largest)}"
-    )
-    if largest >= seen.total:
+    seen = known(psutil.virtual_memory)
+    sizes = [state.file_bytes for state in states if state.file_bytes is not None]
+    unsized = [state.name for state in states if state.file_bytes is None]
+    parts = ["not shown by this system"]
+    if seen is not None:
+        parts = [f"{for_people(seen.available)} of {for_people(seen.total)} available"]
+    if sizes:
+        parts.append(f"the largest model's file has {for_people(max(sizes))}")
+    if unsized:
+        parts.append(f"the size of {listed(unsized)} is not known")
+    text = ", ".join(parts)
+    if seen is not None and sizes and max(sizes) >= seen.total:
         return Finding("blocks", "memory", f"{text}. Take a smaller model")
-    return Finding("ok" if largest < seen.available else "note", "memory", text)
+    fits = seen is not None and not unsized and max(sizes, default=0) < seen.available
+    return Finding("ok" if fits else "note", "memory", text)
 
 
 def disks(loaded: LoadedStudy, states: Sequence[ModelState]) -> Iterator[Finding]:

@@ -172,7 +172,8 @@ class Gpu(Stored, frozen=True, kw_only=True):
     power_limit_w: Annotated[float | None, Meta(description="The limit that is enforced.")]
     temperature_c: Annotated[int | float | None, Meta(description="Temperature in °C.")]
     clocks_held_by: Annotated[
-        list[str], Meta(description="Limits of heat or power that hold the clocks down.")
+        list[str] | None,
+        Meta(description="Limits of heat or power that hold the clocks down; null where not told."),
     ]
     held_by_heat_ns: Annotated[
         int | None,
@@ -251,7 +252,9 @@ class ForeignUse(Stored, frozen=True):
     """What other processes used during the tasks window, as shares of the whole machine."""
 
     share: Annotated[float, Meta(description="Of all other processes together.")]
-    steal_share: Annotated[float, Meta(description="Taken by the hypervisor.")]
+    steal_share: Annotated[
+        float | None, Meta(description="Taken by the hypervisor; null where not counted.")
+    ]
     top: Annotated[list[ForeignProcess], Meta(description="Those that used most.")]
 
 

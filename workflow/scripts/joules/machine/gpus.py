@@ -14,6 +14,11 @@ CLOCK_REASONS = {  # nvml.h, nvmlClocksEventReasons: those that mean a limit of 
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
+# The older name is the only one that drivers before version 535 know.
+ASKED_FOR_REASONS = (
+    "nvmlDeviceGetCurrentClocksEventReasons",
+    "nvmlDeviceGetCurrentClocksThrottleReasons",
+)
 
 # Through which a program computes on a GPU: NVIDIA's driver, AMD's, and Windows' own below WSL.
 DEVICES = ("nvidia[0-9]*", "kfd", "dxg")
@@ -44,6 +49,14 @@ def gpu_state() -> list[Gpu]:
     except Exception:  # the library raises its own classes, all meaning: no GPU to read
         return []
 
+    def clocks_held_by(gpu: Any) -> list[str] | None:
+        for name in ASKED_FOR_REASONS:
+            ask = getattr(pynvml, name, None)
+            reasons = None if ask is None else known(ask, gpu)
+            if reasons is not None:
+                return [text for bit, text in CLOCK_REASONS.items() if reasons & bit]
+        return None
+
     def held_by_heat_ns(gpu: Any) -> int | None:
         policy = getattr(pynvml, "NVML_PERF_POLICY_THERMAL", None)
         held = None if policy is None else known(pynvml.nvmlDeviceGetViolationStatus, gpu, policy)
@@ -56,7 +69,6 @@ def gpu_state() -> list[Gpu]:
             continue
         memory = known(pynvml.nvmlDeviceGetMemoryInfo, gpu)
         limit = known(pynvml.nvmlDeviceGetEnforcedPowerLimit, gpu)  # mW
-        reasons = known(pynvml.nvmlDeviceGetCurrentClocksEventReasons, gpu) or 0
         found.append(
             Gpu(
                 name=known(pynvml.nvmlDeviceGetName, gpu),
@@ -66,7 +78,7 @@ def gpu_state() -> list[Gpu]:
                 temperature_c=known(
                     pynvml.nvmlDeviceGetTemperature, gpu, pynvml.NVML_TEMPERATURE_GPU
                 ),
-                clocks_held_by=[text for bit, text in CLOCK_REASONS.items() if reasons & bit],
+                clocks_held_by=clocks_held_by(gpu),
                 held_by_heat_ns=held_by_heat_ns(gpu),
             )
         )

@@ -265,11 +265,12 @@ def package_temperature() -> float | None:
 class CpuUse:
     """CPU seconds so far: of the whole machine, stolen by the hypervisor, and per process.
 
+    `stolen_s` is None where the system does not count it: only Linux does.
     A process of psutil equals itself by its id and its start since boot, whatever the clock does.
     """
 
     busy_s: float
-    stolen_s: float
+    stolen_s: float | None
     processes: dict[psutil.Process, tuple[str, float]]
 
 
@@ -284,7 +285,7 @@ def cpu_use() -> CpuUse:
         used = process.info["cpu_times"]
         if used is not None:
             processes[process] = (process.info["name"], used.user + used.system)
-    return CpuUse(counted - idle, getattr(times, "steal", 0.0), processes)
+    return CpuUse(counted - idle, getattr(times, "steal", None), processes)
 
 
 def watch_others(seconds: float) -> ForeignUse:
@@ -322,9 +323,12 @@ def foreign_use(
     }
     ours = sum(seconds for key, seconds in spent.items() if key in own)
     capacity = max(duration_s * cores, 1e-9)
+    stolen_s = None
+    if before.stolen_s is not None and after.stolen_s is not None:
+        stolen_s = after.stolen_s - before.stolen_s
     top = sorted(((s, after.processes[k][0]) for k, s in spent.items() if k not in own))[::-1][:5]
     return ForeignUse(
         share=max(0.0, after.busy_s - before.busy_s - ours) / capacity,
-        steal_share=(after.stolen_s - before.stolen_s) / capacity,
+        steal_share=None if stolen_s is None else stolen_s / capacity,
         top=[ForeignProcess(name, seconds) for seconds, name in top if seconds > 0],
     )

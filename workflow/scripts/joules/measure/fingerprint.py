@@ -22,6 +22,9 @@ MEASURING_MODULES = (
     "core/known",
     "core/record",
     "core/units",
+    # They count the tokens of answers: what a joule is divided by where a runtime counts none.
+    "inputs/llama_cpp_bindings",
+    "inputs/tokenizer",
 )
 RUNTIMES_SHARE = ("runtimes/__init__", "core/inference")
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from joules.core.conditions import Limits
 from joules.core.inference import Completion, SettingsInForce
 from joules.core.known import Known, Unknown, each_of, known, largest
-from joules.core.machine_facts import Allocation, MachineState
+from joules.core.machine_facts import Allocation, Gpu, MachineState
 from joules.core.record import BrokenRule, CheckedRule, RuleValue, Settle, Validity
 from joules.core.values import STATED_ONLY
 from joules.meters.reader import Power
@@ -24,6 +24,7 @@ T = TypeVar("T")
 MOST_OF_LIMIT, MOST_OF_SAMPLED = 1.2, 2.0
 NO_COUNTERS = "no energy counter is read"
 SHORTEST_PREFILL_S = 0.01  # below, the clock and the server's answer decide, not the prompt
+NOT_SHOWN: tuple[object, ...] = (None, [])
 HOT = {"hardware slowdown", "software thermal slowdown", "hardware thermal slowdown"}
 WATCHED = (  # settings of the machine that must be the same before and after a run
     *("governors", "energy_preferences", "turbo_off", "boost", "smt", "power_plugged"),
@@ -33,11 +34,14 @@ WATCHED = (  # settings of the machine that must be the same before and after a 
 
 @dataclasses.dataclass(frozen=True)
 class SeenOfMachine:
-    """What others did: shares of the whole machine, and how far its wall clock jumped."""
+    """What others did: shares of the whole machine, and how far its wall clock jumped.
+
+    `steal_share` is None where the system does not count what a hypervisor takes.
+    """
 
     busy_share: float
     foreign_share: float
-    steal_share: float
+    steal_share: float | None
     clock_jump_s: float
 
 
@@ -144,23 +148,25 @@ def machine_checks(
         changed.append("gpus")
     if any(old.power_limit_w != new.power_limit_w for old, new in cards):
         changed.append("gpu_power_limit")
-    hot = sum(
-        not HOT.isdisjoint(new.clocks_held_by)
-        or (new.held_by_heat_ns or 0) > (old.held_by_heat_ns or 0)
-        for old, new in cards
-    )
+    shown = [name for name in WATCHED if getattr(before, name) not in NOT_SHOWN]
+    settings: Known[Sequence[str]] = changed
+    if not (changed or shown or cards):
+        settings = Unknown("no setting of this machine is shown")
     swapped = _added(
         _grown(before.swap_in_bytes, after.swap_in_bytes),
         _grown(before.swap_out_bytes, after.swap_out_bytes),
     )
-    throttled = _added(_grown(before.throttle_count, after.throttle_count), hot if cards else None)
+    slowed = _grown(before.throttle_count, after.throttle_count)
+    hot = [_was_hot(old, new) for old, new in cards]
+    parts = ["of the processor"] * (slowed is None) + ["of a GPU"] * (None in hot)
+    throttled = known(_added(slowed, *hot), f"throttling {' and '.join(parts)} is not counted here")
     return [
         at_most("machine_busy_before", seen.busy_share, limits.cpu_busy),
         at_most("foreign_cpu", seen.foreign_share, limits.foreign_cpu),
-        at_most("steal", seen.steal_share, limits.steal),
+        at_most("steal", known(seen.steal_share, "stolen time is not counted here"), limits.steal),
         at_most("swap", known(swapped, "swap is not counted here"), limits.swap_bytes),
-        at_most("throttled", known(throttled, "throttling is not counted here"), 0),
-        Check("machine_settings_changed", changed, [], bool(changed)),
+        at_most("throttled", throttled, 0),
+        nothing_of("machine_settings_changed", settings),
         at_most("clock_jump", seen.clock_jump_s, limits.clock_jump_s),
     ]
 
@@ -180,9 +186,17 @@ def _grown(before: int | None, after: int | None) -> int | None:
 
 
 def _added(*counts: int | None) -> int | None:
-    """Return the sum of the counts that are known; None where none is."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    """Return the sum of counts; None where one is not known and those that are say nothing."""
+    total = sum(count for count in counts if count is not None)
+    return None if total == 0 and None in counts else total
+
+
+def _was_hot(before: Gpu, after: Gpu) -> int | None:
+    """Return whether heat held a card's clocks down, as 0 or 1; None where it does not tell."""
+    held = _grown(before.held_by_heat_ns, after.held_by_heat_ns)
+    now = None if after.clocks_held_by is None else int(not HOT.isdisjoint(after.clocks_held_by))
+    counted = None if held is None else int(held > 0)
+    return max((each for each in (now, counted) if each is not None), default=None)
 
 
 def counter_checks(seen: SeenOfMeters, counted: bool, limits: Limits) -> list[Check]:

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from joules.core.errors import UserError
-from joules.core.files import sha256_of
 from joules.core.inference import (
     Completion,
     Facts,
@@ -86,7 +85,6 @@ class Runtime(HttpServer):
                 f"{binary} says that it is {said!r}; expected {options['version']!r} in it, as "
                 "runtime_options.llama_server.version says. Correct one of the two."
             )
-        libraries = Path(binary).resolve().parent
         return {
             "llama_cpp_commit": llama_server_program.commit_in(said),
             "llama_cpp_build": llama_server_program.build_in(said),
@@ -95,9 +93,7 @@ class Runtime(HttpServer):
             "version": options["version"],
             "from": way,
             "binary": str(binary),
-            "binary_sha256": sha256_of(binary),
-            "libraries_sha256": llama_cpp_library.libraries_sha256(libraries),
-            "engine_sha256": llama_cpp_library.engine_sha256(libraries),
+            **llama_server_program.hashes(binary),
         }
 
     @staticmethod
@@ -171,15 +167,11 @@ class Runtime(HttpServer):
     def facts(self) -> Facts:
         """Return the facts of the binary and the instructions that it uses.
 
-        Raises UserError when the binary is no longer the one that was provided.
+        Raises UserError when the binary or a library is no longer the one that was provided.
         """
-        sha256 = sha256_of(self._provided["binary"])
-        if sha256 != self._provided["binary_sha256"]:
-            raise UserError(
-                f"{self._provided['binary']} has the sha256 {sha256}; expected "
-                f"{self._provided['binary_sha256']}, as it was provided. It was changed since. "
-                "Delete its .json in resources/runtimes/llama_server and run again."
-            )
+        binary = self._provided["binary"]
+        now = llama_server_program.hashes(binary)
+        llama_server_program.check_unchanged(binary, now, self._provided, self.name())
         facts = {name: fact for name, fact in self._provided.items() if name != "binary"}
         return facts | {"simd": llama_cpp_log.simd(self._log.read_text(errors="replace"))}
 

@@ -238,14 +238,9 @@ class Runtime(RuntimeBasis):
         """
         import httpx
 
-        for name, sha256 in ollama_build.hashes(self._provided["binary"]).items():
-            if sha256 != (then := self._provided.get(name)):
-                raise UserError(
-                    f"{self._provided['binary']} has the {name} {sha256}; expected "
-                    f"{then or 'one that its facts name'}, as it was provided. It was changed "
-                    "since, or provided by an older version of this workflow. Delete its folder "
-                    "and its .json file in resources/runtimes and run again."
-                )
+        binary = self._provided["binary"]
+        now = ollama_build.hashes(binary)
+        llama_server_program.check_unchanged(binary, now, self._provided, self.name())
         shown = self._call(self._client.show, ollama_store.NAME).modelfile
         blob = re.search(r"^FROM .*sha256-([0-9a-f]{64})$", shown, re.MULTILINE)
         if blob is None or blob.group(1) != self._model.sha256:

@@ -42,7 +42,7 @@ from joules.core.inference import (
 )
 from joules.machine import processes, virtual_environments
 from joules.runtimes import Request, check_fits, check_options
-from joules.runtimes.shared import llama_cpp_library, llama_cpp_log
+from joules.runtimes.shared import llama_cpp_library, llama_cpp_log, llama_server_program
 from joules.runtimes.shared.http import HttpServer
 
 COMPLETIONS = "/v1/completions"
@@ -103,21 +103,34 @@ class Runtime(HttpServer):
         parts = Path(started).parts
         if parts[:1] == (".venvs",):  # another runtime's server
             virtual_environments.make(parts[1])
+        program = cls._program(started)
+        asked = json.dumps([command, url, options.get("extra") or {}], sort_keys=True)
+        return {
+            **shared,
+            "version": options["version"],
+            "options_sha256": hashlib.sha256(asked.encode()).hexdigest(),
+            **cls._hashes(program, bool(shared)),
+            "weights": "the model's file" if "{model}" in " ".join(command) else "not checked",
+            "simd": "not shown by the server",
+        }
+
+    @staticmethod
+    def _program(started: str) -> str:
+        """Return where the program lies that a command starts; empty where none is started."""
         program = shutil.which(started) if started else ""
         if program is None:
             raise UserError(
                 f"runtime_options.openai_server.command starts {started!r}, which is not there. "
                 "Expected a program. Install it, or correct its path."
             )
-        asked = json.dumps([command, url, options.get("extra") or {}], sort_keys=True)
-        return {
-            **shared,
-            "version": options["version"],
-            "options_sha256": hashlib.sha256(asked.encode()).hexdigest(),
-            "program_sha256": sha256_of(program) if program else None,
-            "weights": "the model's file" if "{model}" in " ".join(command) else "not checked",
-            "simd": "not shown by the server",
-        }
+        return program
+
+    @staticmethod
+    def _hashes(program: str, shared: bool) -> Facts:
+        """Return the sha256 of a program; of the shared build those of its libraries as well."""
+        if shared:
+            return llama_server_program.hashes(program)
+        return {"binary_sha256": sha256_of(program) if program else None}
 
     def start(self, model: Model, settings: Settings) -> None:
         """Start the server, or connect to the one that runs."""
@@ -173,7 +186,15 @@ class Runtime(HttpServer):
         return {}
 
     def facts(self) -> Facts:
-        """Return what is known of options and program."""
+        """Return what is known of options and program.
+
+        Raises UserError when the program, or a library of the shared build, is no longer the one
+        that was provided.
+        """
+        shared, command = self._provided.get("llama_server"), self._options.get("command") or [""]
+        program = self._program(shared or command[0])
+        now = self._hashes(program, bool(shared))
+        llama_server_program.check_unchanged(program, now, self._provided, self.name())
         return {name: fact for name, fact in self._provided.items() if name != "llama_server"}
 
     def _request(self, text: str, limit: int) -> Request:
