@@ -531,6 +531,22 @@ def test_what_is_only_stated_of_a_run_is_not_counted_as_a_broken_rule() -> None:
     assert "What is only stated of a run (not settled) is no broken rule." in text
 
 
+@pytest.mark.parametrize(
+    ("tier", "expected"), [("estimated", "0.01 (no claim)"), ("measured", "0.01")]
+)
+def test_a_small_p_of_quality_has_no_claim_beside_it_where_nothing_may_be_claimed(
+    tier: str, expected: str
+) -> None:
+    article = make_article(**MEASURED | {"tier": tier})
+    article.claims = {
+        name: replace(claim, value=0.01) if name.endswith(".p_mcnemar") else claim
+        for name, claim in article.claims.items()
+    }
+    rows = re.findall(r"^\|.*\| ([^|]*) \|$", render(article, PAPER), re.MULTILINE)
+    assert expected in rows
+    assert ("0.01" in rows) == (tier == "measured")
+
+
 @pytest.mark.parametrize("suffix", ["md", "html", "pdf"])
 def test_two_builds_give_identical_bytes(built: list[Path], suffix: str) -> None:
     first, second = (folder / f"article.{suffix}" for folder in built)
