@@ -61,28 +61,24 @@ def die_with_parent(parent: int) -> None:
 
     Also makes the process closed to ptrace and to /proc of other processes.
     """
-    _prctl("parent-death signal", _PR_SET_PDEATHSIG, ctypes.c_ulong(9))
-    _prctl("not dumpable", _PR_SET_DUMPABLE, ctypes.c_ulong(0))
-    if os.getppid() != parent:
-        os._exit(0)
+    dying_with(parent)()
 
 
 def dying_with(parent: int) -> Callable[[], None]:
-    """Prepare `die_with_parent` for the children that process `parent` will have."""
+    """Prepare `die_with_parent`, for the children that process `parent` will have."""
     zero = ctypes.c_ulong(0)
     calls = [
         functools.partial(_libc.prctl, option, ctypes.c_ulong(value), zero, zero, zero)
         for option, value in ((_PR_SET_PDEATHSIG, 9), (_PR_SET_DUMPABLE, 0))
     ]
 
-    def die_with_parent() -> None:
-        for call in calls:
-            if call() != 0:
-                raise CannotConfine("parent-death signal")
+    def bind() -> None:
+        if any(call() != 0 for call in calls):
+            raise CannotConfine("this process cannot be bound to its parent")
         if os.getppid() != parent:
             os._exit(0)
 
-    return die_with_parent
+    return bind
 
 
 def drop_capabilities() -> None:
@@ -275,7 +271,7 @@ def entering_scope(abi: int) -> Callable[[], None] | None:
 
     def enter_scope() -> None:
         if call() != 0:
-            raise CannotConfine("scope")
+            raise CannotConfine("this process cannot enter its scope")
 
     return enter_scope
 
