@@ -28,7 +28,9 @@ def look(page: Path, folder: Path, script: str, *options: str) -> tuple[dict[str
         for width in (375, 768, 1280)
     )
     harness = folder / "harness.html"
-    harness.write_text(f"<!DOCTYPE html><body>{frames}{script}</body>", encoding="utf-8")
+    # Where a page does not name its encoding the browser guesses one, for its frames too.
+    head = '<!DOCTYPE html><meta charset="utf-8">'
+    harness.write_text(f"{head}<body>{frames}{script}</body>", encoding="utf-8")
     done = subprocess.run(
         [
             *(
