@@ -31,6 +31,7 @@ from joules.write.claims_file import (
     Claim,
     Claims,
     InvalidAttempt,
+    RegistrationFacts,
     StudyFacts,
     read_claims,
     write_claims,
@@ -211,6 +212,17 @@ def test_what_was_tried_with_a_runtime_is_said_where_it_is_compared() -> None:
     ollama = render(make_article(runtimes=1), PAPER)
     assert "- *Threads.* In trial runs" in ollama and "the lower call `generate`" not in ollama
     assert "A user of this way gets other numbers than ours." in ollama
+
+
+def test_a_study_that_compares_nothing_confirms_nothing() -> None:
+    plan = RegistrationFacts(
+        sha256="ab" * 32, registered_on="2026-11-20T08:00:00Z", confirmatory=True
+    )
+    alone = render(article_of(make_claims(runtimes=1), registration=plan), PAPER)
+    said = "Nothing is compared here, so nothing is confirmed. The plan was registered on"
+    assert said in alone and "confirmatory" not in alone
+    two = render(article_of(make_claims(), registration=plan), PAPER)
+    assert "This result is **confirmatory**. The plan was registered on" in two
 
 
 def test_every_number_of_the_results_follows_the_claims() -> None:

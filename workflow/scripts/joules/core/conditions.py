@@ -116,8 +116,8 @@ class SettleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Positive,
         Meta(
             description="A run whose time per token was not steady at the end of settling is "
-            "flagged: steady is a coefficient of variation over the last four prompts of at most "
-            "this."
+            "counted as such and keeps its claims: steady is a coefficient of variation over the "
+            "last four prompts of at most this."
         ),
     ] = 0.02
     seconds: Annotated[
