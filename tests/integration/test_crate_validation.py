@@ -68,6 +68,11 @@ def test_a_campaign_is_a_workflow_run_crate_that_lacks_only_what_nobody_has_said
     assert {each["message"] for each in found} == OPEN
 
 
+@pytest.mark.parametrize("name", sorted(each.name for each in COMMITTED.parent.glob("*/")))
+def test_a_committed_campaign_is_deposited_as_a_workflow_run_crate(name: str) -> None:
+    assert issues(COMMITTED.parent / name, "REQUIRED") == []
+
+
 def test_the_validator_sees_a_crate_without_its_main_workflow(crate: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(crate, tmp_path / "broken")
     said = json.loads((broken / NAME).read_text())
