@@ -51,6 +51,16 @@ def test_what_was_taken_out_of_the_citation_is_open():
     ]
 
 
+def test_changes_that_are_in_no_version_are_open_and_those_of_the_version_are_not():
+    closed = "# Changes\n\n## 1.0.0 - 2026-11-26\n\nThe first.\n"
+    assert deposit.unreleased(CITATION, closed) == []
+    ahead = closed.replace("## 1.0.0", "## Unreleased\n\nMore.\n\n## 1.0.0")
+    (line,) = deposit.unreleased(CITATION, ahead)
+    assert "begins with `Unreleased`, and CITATION.cff names 1.0.0" in line
+    (line,) = deposit.unreleased(CITATION, closed.replace("1.0.0", "1.1.0"))
+    assert "begins with `1.1.0`" in line
+
+
 def test_metadata_for_zenodo_have_the_keys_that_it_reads():
     said = json.loads(deposit.zenodo(CITATION))
     assert said["upload_type"] == "software" and said["access_right"] == "open"

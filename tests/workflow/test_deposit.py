@@ -113,14 +113,20 @@ def test_an_article_that_was_rebuilt_comes_along_and_an_old_deposit_goes(origin,
     assert "the article of" not in done.stdout
 
 
-def test_a_filled_in_citation_is_no_longer_listed(origin, tmp_path):
+def test_a_filled_in_citation_is_no_longer_listed_and_changes_without_a_version_are(
+    origin, tmp_path
+):
     clone = cloned(origin, tmp_path / "clone")
     said = yaml.safe_load((clone / "CITATION.cff").read_text())
     said["doi"] = "10.0000/example"
     (clone / "CITATION.cff").write_text(yaml.safe_dump(said))
     git(clone, "commit", "-q", "-a", "-m", "doi")
+    changes = (clone / "CHANGELOG.md").read_text()
+    (clone / "CHANGELOG.md").write_text(changes.replace("\n## ", "\n## Unreleased\n\n## ", 1))
+    git(clone, "commit", "-q", "-a", "-m", "more")
     done = deposit(clone)
     assert done.returncode == 0 and "`doi`" not in done.stdout and "`orcid`" in done.stdout
+    assert "- a version: CHANGELOG.md begins with `Unreleased`" in done.stdout
 
 
 def test_what_is_not_committed_is_refused_by_name(origin, tmp_path):

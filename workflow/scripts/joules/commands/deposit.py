@@ -27,6 +27,7 @@ from joules.write.campaign_texts import CITATION, about
 FOLDER = "results/deposit"
 ARTICLE = "results/archive/{}/article/article.pdf"
 PAPERS = ("paper/paper.md",)
+CHANGES = "CHANGELOG.md"
 PLAIN = {"LICENSE": "the licence of the code", CITATION: "how to cite it"}
 
 
@@ -92,6 +93,7 @@ def build(asked: str, root: Path = REPOSITORY) -> tuple[list[Path], list[str]]:
     contents["datacite.json"] = deposit.datacite(citation).encode()
     contents["README.md"] = deposit.page(citation, commit, files).encode()
     papers = {name: (root / name).read_text(encoding="utf-8") for name in PAPERS}
+    missing += deposit.unreleased(citation, (root / CHANGES).read_text(encoding="utf-8"))
     return written(contents, root / FOLDER), missing + deposit.still_open(citation, papers)
 
 

@@ -130,6 +130,21 @@ def still_open(citation: Mapping[str, Any], papers: Mapping[str, str]) -> list[s
     return found
 
 
+def unreleased(citation: Mapping[str, Any], changes: str) -> list[str]:
+    """Return in words that what is deposited is no version yet; empty where it is one.
+
+    `changes` is the text of CHANGELOG.md, whose first section is of the newest version.
+    """
+    newest = re.search(r"^## (\S+)", changes, re.M)
+    version = str(citation.get("version"))
+    if newest is None or newest[1] == version:
+        return []
+    return [
+        f"a version: CHANGELOG.md begins with `{newest[1]}`, and CITATION.cff names {version}; "
+        "give those changes a number and a day, in both"
+    ]
+
+
 def _unwritten(content: str) -> list[str]:
     """Return the places of a Markdown text that wait for its authors: headings, or the front."""
     found, heading = [], "front matter"
