@@ -35,6 +35,13 @@ def test_a_study_as_a_job_is_finished_and_its_records_know_job_and_node(study):
             None,
         )
         assert record["environment"]["lock"]
+        counted = record["environment"]["step_energy"]
+        assert counted["joules"] is None and "none was counted" in counted["basis"]
+    before = study.files()
+    (again,) = study.submitted(0.5)
+    ended = study.cluster.ended(again)
+    assert (ended["JobState"], ended["ExitCode"]) == ("COMPLETED", "0:0"), study.said()
+    assert study.files() == before
 
 
 def test_no_block_is_begun_that_would_not_end_in_time_and_the_same_command_goes_on(study):
@@ -82,20 +89,28 @@ def test_a_job_that_is_ended_in_a_block_loses_nothing_and_the_same_command_goes_
 
 def test_an_array_measures_a_campaign_on_each_of_two_nodes_and_goes_on_on_them(study):
     prepared, array = study.submitted(0.5, "NODES=2", "PARTITION=all")
-    study.has(2 * RUNS)
+    study.has(RUNS + 1)  # of 2 * RUNS: at least one of the campaigns is cut off
     jobs = {job["JobId"]: job for job in study.cluster.jobs()}
     assert jobs[prepared]["JobState"] == "COMPLETED", study.said("slurm/prepare.log")
     tasks = [job for job in jobs.values() if job.get("ArrayJobId") == array]
     assert {task["NodeList"] for task in tasks} == {"n1", "n2"}
+    before = study.files()
+    assert 0 < len(before) < 2 * RUNS
     for record in study.records():
         given = record["environment"]["allocation"]
-        assert record["study"] == f"small/{given['node']}"
-        assert record["campaign"] == f"small-{given['node']}"
         assert given["job"] in (f"{array}_0", f"{array}_1") and given["exclusive"]
     again = study.submitted(0.5, "NODES=2", "PARTITION=all")
     asked = {study.cluster.job(job)["ReqNodeList"] for job in again[1:]}
     assert len(again) == 3 and asked == {"n1", "n2"}
     study.has(2 * RUNS)
+    after = study.files()
+    # Each was cut off as soon as it had a record, which the workflow may not have noted by then.
+    assert len(after) == 2 * RUNS and len(set(before.items()) - set(after.items())) <= 2
+    journal = {kept.read_bytes() for kept in study.results.rglob("journal/*.json")}
+    assert set(before.values()) | set(after.values()) <= journal
+    for record in study.records():
+        node = record["environment"]["allocation"]["node"]
+        assert record["study"] == f"small/{node}" and record["campaign"] == f"small-{node}"
 
 
 def test_a_shared_node_is_flagged_where_the_study_says_so(study):

@@ -1,6 +1,8 @@
 """What a record says of the job that measured it, and of the lock that was held."""
 
 import dataclasses
+import os
+import re
 
 import pytest
 from scripted import PARAMETERS, STRICT, Scripted, assigned, run
@@ -37,9 +39,27 @@ def test_a_record_holds_job_node_sharing_and_lock_and_the_rule_that_was_broken(
     assert (rule.seen, rule.limit, rule.invalidates) == (False, True, invalidates)
 
 
+def test_a_record_holds_what_slurm_counted_while_the_tasks_ran(tmp_path, monkeypatch):
+    seconds = "date +%s%N | cut -c 1-13"  # a node of 1,000 W: a joule each millisecond
+    (tmp_path / "sstat").write_text(f"#!/bin/sh\n{seconds}\n")
+    (tmp_path / "sstat").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    parts, measured = run(Scripted())
+    machine = machine_state.machine_facts(campaign.PACKAGES)
+    record = campaign.record_of(assigned(tmp_path), 1, Scripted(), measured.facts(), machine, parts)
+    counted = record.environment.step_energy
+    (tasks,) = [window for window in record.windows if window.name == "tasks"]
+    assert counted.joules >= 1000 * tasks.duration_s
+    assert counted.duration_s >= tasks.duration_s
+    assert re.fullmatch(r"ConsumedEnergyRaw of sstat: \d+, then \d+", counted.basis)
+
+
 def test_outside_a_job_the_rule_is_not_checked_and_an_older_record_says_nothing_of_it(tmp_path):
     parts, _ = run(Scripted())
     checks = {each.code: each for each in parts.validity.checks}
+    assert parts.step_energy is None
     assert checks["not_exclusive"].not_checked == "no job of a batch system measures"
     older = stored.read_record(CHECKOUT / "tests/data/record-schema-2.json")
-    assert (older.environment.allocation, older.environment.lock) == (None, None)
+    told = older.environment
+    assert (told.allocation, told.lock, told.step_energy) == (None, None, None)

@@ -75,6 +75,43 @@ def test_a_job_is_read_from_its_own_line_alone():
     assert slurm.queued_of("", "2") is None
 
 
+def test_a_step_is_called_as_sstat_calls_it():
+    assert slurm.step({}) is None and slurm.count({}) is None
+    assert slurm.step({"SLURM_JOB_ID": "7"}) == "7.batch"
+    assert slurm.step({"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "4294967291"}) == "7.batch"
+    assert slurm.step({"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "4294967290"}) == "7.interactive"
+    assert slurm.step({"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}) == "7.0"
+
+
+# What sstat of Slurm 22.05.8 printed of a batch step, where the plug-in pm_counters counts (twice);
+# without a plug-in; of a step that had ended.
+COUNTED = ("5\n", "112\n")
+NOT_COUNTED = ("0\n", "0\n")
+GONE = ("5\n", "!sstat: error: StepId=1.7 not found running.\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "joules", "basis"),
+    [
+        (COUNTED, 107.0, "ConsumedEnergyRaw of sstat: 5, then 112"),
+        (NOT_COUNTED, None, "ConsumedEnergyRaw of sstat: 0, then 0: none was counted"),
+        (COUNTED[::-1], None, "ConsumedEnergyRaw of sstat: 112, then 5: none was counted"),
+        (GONE, None, "sstat failed: sstat: error: StepId=1.7 not found running."),
+        (("\n", "112\n"), None, "sstat tells no energy of step 1.batch"),
+    ],
+)
+def test_the_energy_that_slurm_counted_is_a_difference_or_unknown_with_a_reason(
+    said, joules, basis, tmp_path, monkeypatch
+):
+    counts = []
+    for words in said:
+        programs(tmp_path, monkeypatch, sstat=words)
+        counts.append(slurm.count({"SLURM_JOB_ID": "1"}))
+    found = slurm.step_energy(*counts)
+    assert (found.joules, found.basis) == (joules, basis) and found.duration_s > 0
+    assert slurm.step_energy(None, None) is None
+
+
 def test_a_node_is_exclusive_only_where_slurm_says_so_and_unknown_has_a_reason():
     seen = slurm.queued_of(ALONE, "1")
     assert slurm.alone(seen, 2) == (True, "OverSubscribe=NO, 2 of 2 CPUs")

@@ -283,6 +283,19 @@ class Allocation(Stored, frozen=True, kw_only=True):
     ]
 
 
+class StepEnergy(Stored, frozen=True, kw_only=True):
+    """What the batch system itself counted while the tasks ran: a third opinion, used nowhere."""
+
+    joules: Annotated[
+        float | None,
+        Meta(description="Of the whole node between two readings; null where that is not known."),
+    ]
+    duration_s: Annotated[
+        float, Meta(description="Between the readings: just before the tasks and just after.")
+    ]
+    basis: Annotated[str, Meta(description="What `joules` was read from, or why it is not known.")]
+
+
 class Environment(Stored, frozen=True):
     """The machine, before and after."""
 
@@ -303,5 +316,13 @@ class Environment(Stored, frozen=True):
         Meta(
             description="Version 3. Files of the machine's lock that were held, so that whoever "
             "shares one of them waited; null where the record does not say."
+        ),
+    ] = None
+    step_energy: Annotated[
+        StepEnergy | None,
+        Meta(
+            description="Version 3. Slurm's own count of the tasks' energy, to look at and not to "
+            "trust: on some processors it counts wrongly, and it may lag behind. Nothing is "
+            "computed from it; null outside a job, and where the record does not say."
         ),
     ] = None

@@ -12,12 +12,15 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from joules.core.known import Known, Unknown
-from joules.core.machine_facts import Allocation
+from joules.core.known import Known, Unknown, known
+from joules.core.machine_facts import Allocation, StepEnergy
 
 JOB, END_TIME = "SLURM_JOB_ID", "SLURM_JOB_END_TIME"
 NODE, PARTITION = "SLURMD_NODENAME", "SLURM_JOB_PARTITION"
 ARRAY, TASK = "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"
+STEP = "SLURM_STEP_ID"
+# sstat(1) calls these steps by name. A batch script has no number, or that of slurm.h.
+STEPS_BY_NAME = {"": "batch", "4294967291": "batch", "4294967290": "interactive"}
 # squeue(1): id, sharing, CPUs, time left, time limit. An array's first task has the array's id, by
 # which squeue lists all of its tasks.
 COLUMNS = "%A|%h|%C|%L|%l"
@@ -30,6 +33,7 @@ OF_SITE = (  # these say whose job it is and where it may run, and stay
     *("SBATCH_QOS", "SBATCH_RESERVATION", "SBATCH_WCKEY"),
 )
 PATIENCE_S = 30.0  # an overloaded controller answers late, or never
+SHORT_PATIENCE_S = 5.0  # just before the tasks, a machine that waits cools down
 # A job is told of its end so long before it, so that what runs can stop: see sbatch(1), --signal.
 LONGEST_NOTICE_S, NOTICE_SHARE = 300.0, 0.1
 EARLY_S = 60.0  # sbatch(1): "the signal may be sent up to 60 seconds earlier than specified"
@@ -84,17 +88,17 @@ def queued_of(text: str, job: str) -> Queued | None:
     return None
 
 
-def asked(*command: str) -> Known[str]:
+def asked(*command: str, patience_s: float = PATIENCE_S) -> Known[str]:
     """Return what one of Slurm's commands prints; unknown where it fails, with its own words."""
     own = {k: v for k, v in os.environ.items() if k in OF_SITE or not k.startswith(OF_COMMANDS)}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, env=own, timeout=PATIENCE_S, errors="replace"
+            command, capture_output=True, text=True, env=own, timeout=patience_s, errors="replace"
         )
     except OSError as error:
         return Unknown(f"{command[0]} cannot be run ({error.strerror})")
     except subprocess.TimeoutExpired:
-        return Unknown(f"{command[0]} did not answer within {PATIENCE_S:.0f} s")
+        return Unknown(f"{command[0]} did not answer within {patience_s:.0f} s")
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"status {done.returncode}"
         return Unknown(f"{command[0]} failed: {said}")
@@ -163,6 +167,59 @@ def allocation(environment: Mapping[str, str] = os.environ) -> Allocation | None
         exclusive=exclusive,
         basis=basis,
     )
+
+
+def step(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the step of a job that this process runs in, as sstat calls it; None outside a job."""
+    job, number = job_id(environment), environment.get(STEP, "")
+    return None if job is None else f"{job}.{STEPS_BY_NAME.get(number, number)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """What Slurm had counted of a step's energy, and when it was read.
+
+    Attributes:
+        joules: of the node, since the step began. Slurm says 0 where it counts none.
+        at_s: by the monotonic clock.
+    """
+
+    joules: Known[int]
+    at_s: float
+
+
+def count(environment: Mapping[str, str] = os.environ) -> Count | None:
+    """Read `ConsumedEnergyRaw` of the step that this process runs in; None outside a job.
+
+    sstat asks the node's own daemon for it, so that no accounting database is needed.
+    """
+    own = step(environment)
+    if own is None:
+        return None
+    command = ("sstat", "--noheader", "--parsable2", f"--jobs={own}", "--format=ConsumedEnergyRaw")
+    said = asked(*command, patience_s=SHORT_PATIENCE_S)
+    if isinstance(said, Unknown):
+        return Count(said, time.monotonic())
+    word = said.strip()
+    told = known(int(word) if word.isdecimal() else None, f"sstat tells no energy of step {own}")
+    return Count(told, time.monotonic())
+
+
+def step_energy(before: Count | None, after: Count | None) -> StepEnergy | None:
+    """Return what Slurm counted between two readings; None where there was no job."""
+    if before is None or after is None:
+        return None
+    passed_s = after.at_s - before.at_s
+    first, last = before.joules, after.joules
+    if isinstance(first, Unknown):
+        return StepEnergy(joules=None, duration_s=passed_s, basis=first.reason)
+    if isinstance(last, Unknown):
+        return StepEnergy(joules=None, duration_s=passed_s, basis=last.reason)
+    joules = last - first
+    basis = f"ConsumedEnergyRaw of sstat: {first}, then {last}"
+    if joules <= 0:  # no plug-in that counts (acct_gather_energy/none), or one that stands still
+        return StepEnergy(joules=None, duration_s=passed_s, basis=f"{basis}: none was counted")
+    return StepEnergy(joules=float(joules), duration_s=passed_s, basis=basis)
 
 
 def notice_s(limit_s: float) -> float:

@@ -310,7 +310,9 @@ def record_of(
         settings=assigned.settings,
         settings_in_force=measured.settings_in_force,
         instrument=meters,
-        environment=Environment(before, measured.after, assigned.allocation, assigned.lock),
+        environment=Environment(
+            before, measured.after, assigned.allocation, assigned.lock, measured.step_energy
+        ),
         windows=measured.windows,
         tasks=measured.tasks,
         gaps=measured.gaps,

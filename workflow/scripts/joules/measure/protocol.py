@@ -25,10 +25,10 @@ from joules.core.inference import (
     SettingsInForce,
     in_whole_characters,
 )
-from joules.core.machine_facts import Allocation, MachineAfter, MachineState
+from joules.core.machine_facts import Allocation, MachineAfter, MachineState, StepEnergy
 from joules.core.record import Gaps, Settle, Task, Trace, Validity, Window
 from joules.core.run_parameters import RunParameters
-from joules.machine import machine_state
+from joules.machine import machine_state, slurm
 from joules.machine.gpus import gpu_state
 from joules.measure import power_trace, validity
 from joules.measure.instrument import SAMPLING_INTERVAL_S, Instrument, Lap, MeasuredWindow
@@ -224,7 +224,8 @@ def rest(windows: Windows, target_c: float | None) -> None:
 class MeasuredRun:
     """Those parts of a record that the run itself decides; `joules.core.record` says what each is.
 
-    `before` and `preflight` are of the machine before the run, `after` of that after it.
+    `before` and `preflight` are of the machine before the run, `after` of that after it;
+    `step_energy` is a batch system's own count while the tasks ran.
     """
 
     runtime_facts: Facts
@@ -232,6 +233,7 @@ class MeasuredRun:
     before: MachineState
     preflight: Preflight
     after: MachineAfter
+    step_energy: StepEnergy | None
     windows: list[Window]
     trace: Trace
     tasks: list[Task]
@@ -293,10 +295,12 @@ def run_once(
             settled = settle(runtime, prompts, parameters.settle, settings.max_tokens)
         windows.append(window)
         holder = runtime.holder()
+        counted = slurm.count()
         use_before, own = machine_state.cpu_use(), machine_state.own_processes()
         window, answers, gap_laps = measure_tasks(runtime, prompts, instrument, report)
         # The GPUs now: they are cool again after the rest.
         use_after, gpus = machine_state.cpu_use(), gpu_state()
+        step_energy = slurm.step_energy(counted, slurm.count())
         reloaded = None if holder is None else runtime.holder() != holder
         windows.append(window)
         own |= machine_state.own_processes()
@@ -343,6 +347,7 @@ def run_once(
         after=MachineAfter(
             **msgspec.structs.asdict(after), foreign_cpu=foreign, clock_jump_s=clock_jump_s
         ),
+        step_energy=step_energy,
         windows=[window_entry(each, idle) for each in windows],
         trace=power_trace.trace(
             windows,
