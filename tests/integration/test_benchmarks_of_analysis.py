@@ -1,6 +1,8 @@
 """Small versions of what the benchmarks of the analysis compute."""
 
+import itertools
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -86,9 +88,22 @@ def test_an_offered_campaign_is_read_as_an_archive(tmp_path):
     assert len(runs_of(study, tmp_path)) == 2 * bench_scale.RUNS_PER_BLOCK
 
 
-def test_memory_of_a_command_is_that_of_all_its_processes(tmp_path):
-    child = "import time; block = bytearray(200_000_000); time.sleep(1)"
+def test_memory_of_a_command_is_that_of_all_its_processes(tmp_path, monkeypatch):
+    child = (
+        "import pathlib, time; block = bytearray(200_000_000); pathlib.Path('has').touch()\n"
+        "while not pathlib.Path('seen').exists(): time.sleep(0.01)"
+    )
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    looks = itertools.count()
+
+    def between_looks(seconds):
+        """Let the child end once there was a look after it had its memory."""
+        if (tmp_path / "has").exists() and next(looks) > 0:
+            (tmp_path / "seen").touch()
+        real_sleep(seconds)
+
+    real_sleep = time.sleep
+    monkeypatch.setattr(bench_scale.time, "sleep", between_looks)
     cost = bench_scale.watched([sys.executable, "-c", parent], tmp_path)
     assert 200_000_000 < cost.peak_bytes < psutil.virtual_memory().total
 
@@ -106,3 +121,11 @@ def test_a_command_that_fails_is_no_result(tmp_path, capsys):
     with pytest.raises(subprocess.CalledProcessError):
         bench_scale.watched([sys.executable, "-c", "raise SystemExit('broken')"], tmp_path)
     assert "broken" in capsys.readouterr().err
+
+
+def test_a_goal_that_is_missed_is_named_and_a_larger_study_has_none():
+    slow, large = bench_scale.Cost(151.0, 90.0, 10**9), bench_scale.Cost(90.0, 80.0, 3 * 10**9 + 1)
+    assert bench_scale.over(10_035, slow, 150.0) == ["10035 runs: 151.0 s, goal 150"]
+    assert bench_scale.over(10_035, large, 150.0) == ["10035 runs: 3000000001 bytes, goal 3e+09"]
+    assert bench_scale.over(10_035, bench_scale.Cost(149.0, 300.0, 10**9), 150.0) == []
+    assert bench_scale.over(20_000, slow, 150.0) == []
