@@ -59,7 +59,7 @@ def on_machine(
         cwd=CHECKOUT,
         env=environment | variables,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
 
 

@@ -125,16 +125,24 @@ def without_copies(found: Sequence[Zone]) -> list[Zone]:
     ]
 
 
+def _shows_the_same(zone: Zone, other: Zone) -> bool:
+    """Return whether two zones show one number.
+
+    The other is read before and after: on a busy machine much energy may pass between two readings.
+    """
+    before_j, joules, after_j = (_microjoule(each.file) / 1e6 for each in (other, zone, other))
+    bound = max(MIRRORED_SHARE * joules, MIRRORED_J)
+    return joules > 0 and before_j - bound <= joules <= after_j + bound
+
+
 def _mirrored_now(found: Sequence[Zone]) -> set[Path]:
-    seen: list[float] = []
+    seen: list[Zone] = []
     mirrors = set()
     for zone in found:
-        joules = _microjoule(zone.file) / 1e6
-        bound = max(MIRRORED_SHARE * joules, MIRRORED_J)
-        if joules > 0 and any(abs(joules - other) <= bound for other in seen):
+        if any(_shows_the_same(zone, other) for other in seen):
             mirrors.add(zone.folder)
         else:
-            seen.append(joules)
+            seen.append(zone)
     return mirrors
 
 
