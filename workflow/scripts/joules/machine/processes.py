@@ -29,7 +29,8 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 # The same, and stays as the program's parent: a server that does not end on SIGTERM is killed, with
 # all of its group. llama.cpp's server can miss the signal and wait for ever (seen in 1 of 30). It
-# ends as the program did, so that its own parent sees how.
+# ends as the program did, so that its own parent sees how. It leaves no core of its own, which some
+# systems take seconds to store: prctl(2) with PR_SET_DUMPABLE (4).
 SUPERVISOR = """
 import ctypes, os, signal, sys
 library = ctypes.CDLL(None)
@@ -53,6 +54,8 @@ signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
 signal.signal(signal.SIGTERM, end)
 status = os.waitpid(program, 0)[1]
 if os.WIFSIGNALED(status):
+    if hasattr(library, "prctl"):
+        library.prctl(4, 0, 0, 0, 0)
     if os.WTERMSIG(status) != signal.SIGKILL:
         signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
     os.kill(supervisor, os.WTERMSIG(status))

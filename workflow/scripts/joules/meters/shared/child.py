@@ -19,7 +19,9 @@ from joules.meters.meter import Unreachable
 
 CHILDREN = Path(__file__).parent / "children"
 MISSING = "missing"  # the key of an answer that names a package which is not there
-END_S = 0.5
+START_S = 30.0  # more for the first answer: a busy or slow machine reads packages for seconds
+END_S = 0.5  # until it has ended by itself
+READ_S = 10.0  # until what an ended program wrote has been read, which takes no time
 
 
 class Child:
@@ -29,7 +31,7 @@ class Child:
         environment: the folder of `.venvs` that has its packages.
         program: its file in `children`.
         greeting: what it gets first.
-        timeout_s: within which it must answer.
+        timeout_s: within which it must answer; its first answer may take `START_S` more.
     """
 
     def __init__(
@@ -51,17 +53,17 @@ class Child:
 
     def ask(self) -> dict[str, Any]:
         """Return its next answer. Raises Unreachable without one, UserError without packages."""
+        process, timeout_s = self._process, self._timeout_s
         try:
-            process = self._process
             if process is None or process.poll() is not None:
-                process = self._start()
+                process, timeout_s = self._start(), timeout_s + START_S
             self._tell(process, {})
-            answer = json.loads(self._answers.get(timeout=self._timeout_s))
+            answer = json.loads(self._answers.get(timeout=timeout_s))
         except (OSError, queue.Empty, ValueError):
             self.close()
             raise Unreachable(
                 f"The program that reads the meter ({self._program}) gave no answer within "
-                f"{self._timeout_s:g} s; expected a reading. Look whether the device has power and "
+                f"{timeout_s:g} s; expected a reading. Look whether the device has power and "
                 "is in this network, and whether the options fit it."
             ) from None
         if MISSING in answer:
@@ -85,7 +87,7 @@ class Child:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._reader.join(END_S)
+        self._reader.join(READ_S)
         if process.stdout is not None and not self._reader.is_alive():
             process.stdout.close()
 

@@ -16,7 +16,8 @@ from joules.runtimes.shared.basis import RuntimeBasis
 
 START_S = 600.0  # a large file from a slow disk
 REFUSALS = (400, 401, 403, 405, 422)  # the server is up and will not change its mind
-OBITUARY_S = 2.0  # until a server that broke off an answer has ended
+THERE_S = 2.0  # a server that runs already is there at once
+OBITUARY_S = 10.0  # until a server that broke off an answer has ended
 
 
 class HttpServer(RuntimeBasis):
@@ -56,7 +57,7 @@ class HttpServer(RuntimeBasis):
         import httpx
 
         self._client = httpx.Client(base_url=url, trust_env=False, timeout=None)
-        if not processes.wait_until(self._is_up, START_S if self._server else OBITUARY_S):
+        if not processes.wait_until(self._is_up, START_S if self._server else THERE_S):
             raise UserError(
                 f"{self.LABEL} at {url} is not ready. Expected a server that has loaded "
                 f"{self._model}. Its last words: {processes.tail(self._log)}."
