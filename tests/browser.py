@@ -44,8 +44,9 @@ def look(page: Path, folder: Path, script: str, *options: str) -> tuple[dict[str
             *("--dump-dom", harness.as_uri()),
         ],
         capture_output=True,
-        text=True,
-        timeout=120,
+        encoding="utf-8",
+        errors="replace",
+        timeout=600,
     )
     found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stderr[-3000:]

@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Set
 from pathlib import Path
 
 import msgspec
@@ -32,6 +33,7 @@ SECRET = f"secret-{os.getpid()}"
 HEALTHY = sandbox.Job.of(problems()["HumanEval/53"], "def add(x, y):\n    return x + y\n")
 BECOME_SUBREAPER = 36
 DELAYED_S = 5.5
+KILLED_S = 3.0  # that a killed process has to be gone: less than what survives waits for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,19 @@ def cases() -> list[Case]:
     return sorted(found, key=lambda case: not case.harms_later)
 
 
+def bound_to_one_port() -> tuple[socket.socket, socket.socket]:
+    """Return a TCP and a UDP socket of one port: one that is free for the first may be taken."""
+    while True:
+        tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp.bind(("127.0.0.1", 0))
+        try:
+            udp.bind(tcp.getsockname())
+            return tcp, udp
+        except OSError:
+            tcp.close()
+            udp.close()
+
+
 class Host:
     """What the completions try to reach on this machine."""
 
@@ -74,12 +89,9 @@ class Host:
         self.folder = Path(folder)
         (self.folder / "secret.txt").write_text(SECRET)
         (self.folder / "keep.txt").write_text("keep")
-        self.tcp = socket.socket()
-        self.tcp.bind(("127.0.0.1", 0))
+        self.tcp, self.udp = bound_to_one_port()
         self.tcp.listen(8)
         self.port = self.tcp.getsockname()[1]
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind(("127.0.0.1", self.port))
         self.abstract = f"hostile-{os.getpid()}"
         self.unix = socket.socket(socket.AF_UNIX)
         self.unix.bind("\0" + self.abstract)
@@ -123,12 +135,15 @@ def descendants() -> set[int]:
     return found
 
 
-def gone_within(seconds: float) -> bool:
-    """Wait until no process runs below this one."""
+def left_after(seconds: float, before: Set[int] = frozenset()) -> Set[int]:
+    """Return what runs below this process and did not before, once that is nothing or time is up.
+
+    What was killed may need a moment on a busy machine.
+    """
     deadline = time.monotonic() + seconds
-    while descendants() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not descendants()
+    while (left := descendants() - before) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
 
 
 def problems_of(case: Case, host: Host, setup: Setup) -> tuple[str, list[str]]:
@@ -151,7 +166,7 @@ def problems_of(case: Case, host: Host, setup: Setup) -> tuple[str, list[str]]:
         found.append(f"{verdict.max_rss_bytes} bytes of memory")
     if time.monotonic() - start > LIMITS.wall_s + 10:
         found.append("it took too long")
-    survivors = descendants() - before
+    survivors = left_after(KILLED_S, before)
     if survivors:
         found.append(f"{len(survivors)} processes survived")
     found += host.harm(case.host)
@@ -184,7 +199,7 @@ def main(layers: str) -> Report:
         time.sleep(max(0.0, delayed - time.monotonic()))
         found["afterwards"] = host.harm("")
         setup.close()
-        if not gone_within(5.0):
+        if left_after(30.0):
             found["afterwards"].append("processes are left")
     return Report(
         user=os.geteuid(),

@@ -7,6 +7,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from joules.core import paths
 from joules.core.files import sha256_of
 from joules.core.inference import Model, Options, Prompt, Settings
@@ -53,3 +55,15 @@ def prompts_of(model: Model, *texts: str) -> list[Prompt]:
     """Return prompts with the token ids of the model file's own tokenizer."""
     ids = tokenize(model.path, texts)
     return [Prompt(text, tuple(each)) for text, each in zip(texts, ids, strict=True)]
+
+
+def still_running(pids: list[int]) -> list[int]:
+    """Return those processes that have not ended; a zombie has."""
+    alive = []
+    for pid in pids:
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                alive.append(pid)
+        except psutil.NoSuchProcess:
+            continue
+    return alive

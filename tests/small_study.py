@@ -1,5 +1,6 @@
 """A clean copy of the repository with a small study in it, for tests that run the real DAG."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -114,10 +115,11 @@ def clean_copy(target: Path) -> Tree:
         check=True,
     ).stdout
     for name in filter(None, listed.split("\0")):
-        if name.startswith("data/measurements/") or not (CHECKOUT / name).exists():
+        if name.startswith("data/measurements/"):
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(CHECKOUT / name, target / name)
+        with contextlib.suppress(FileNotFoundError):  # deleted, or a temporary file of an editor
+            shutil.copy2(CHECKOUT / name, target / name)
     for built in CHECKOUT.glob(BUILT_LLAMA_CPP):
         kept = target / built.relative_to(CHECKOUT)
         shutil.copytree(built, kept, symlinks=True, copy_function=link_or_copy)

@@ -82,7 +82,7 @@ def test_what_a_meter_publishes_names_no_address_no_owner_and_no_password(
     with made(name, tmp_path, monkeypatch) as (one, options), one:
         one.read()
         told = json.dumps([one.facts(), [dataclasses.asdict(each) for each in one.channels]])
-    private = [PASSWORD, "127.0.0.1", str(options.get("host", "127.0.0.1")), "AABBCC", "8901"]
+    private = [PASSWORD, "127.0.0.1", str(options.get("host", "127.0.0.1")), "AABBCC", "8901-LGC7Q"]
     assert not [each for each in (*private, str(tmp_path)) if each in told]
     assert "model" in told and "emulated" in told
 

@@ -56,8 +56,10 @@ class Releases(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """The address of a real server of the files below `tmp_path / "served"`."""
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a real server of the files below `tmp_path / "served"`; past any proxy."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
     (tmp_path / "served").mkdir()
     Releases.asked = []
     handler = functools.partial(Releases, directory=str(tmp_path / "served"))

@@ -29,6 +29,7 @@ from real_runtimes import (
     model_of,
     options_of,
     prompts_of,
+    still_running,
 )
 
 from joules.core import stored
@@ -133,18 +134,6 @@ def ports_of(processes: list[psutil.Process]) -> list[int]:
         for each in process.net_connections()
         if each.status == psutil.CONN_LISTEN
     ]
-
-
-def still_running(pids: list[int]) -> list[int]:
-    """Return those processes that have not ended; a zombie has."""
-    alive = []
-    for pid in pids:
-        try:
-            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                alive.append(pid)
-        except psutil.NoSuchProcess:
-            continue
-    return alive
 
 
 def wait_for_end(pids: list[int]) -> list[int]:
@@ -272,10 +261,11 @@ def test_a_flush_prompt_makes_the_same_prompt_be_computed_anew(
         return runtime.complete(prompt, max_tokens=1).prefill_s or 0.0
 
     prefill_s(flush)  # the first answer of all may take longer
-    one, anew = zip(*((prefill_s(flush), prefill_s(long)) for _ in range(6)), strict=True)
-    again = [prefill_s(long) for _ in range(6)]
-    assert min(anew) > 10 * statistics.median(one)  # about 100 times; from the cache about 1
-    cached = min(again[1:]) < min(anew) / 3
+    rounds = [(prefill_s(flush), prefill_s(long), prefill_s(long)) for _ in range(6)]
+    one, anew, again = zip(*rounds, strict=True)
+    assert min(anew) > 10 * min(one)  # about 100 times; from the cache about 1
+    # Side by side: a moment later the machine may be several times as fast.
+    cached = statistics.median(b / a for a, b in zip(anew, again, strict=True)) < 1 / 3
     assert cached == ("prompt_cache" in load(name).CANNOT_HOLD)
 
 

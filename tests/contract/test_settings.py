@@ -11,7 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from real_runtimes import MODELS, SETTINGS, make_runtime, model_of, prompts_of
+from real_runtimes import (
+    MODELS,
+    SETTINGS,
+    make_runtime,
+    model_of,
+    prompts_of,
+    still_running,
+)
 
 from joules.core.errors import UserError
 from joules.core.inference import OWN_CHOICE, Completion, KvCacheType, Model, Settings
@@ -68,7 +75,7 @@ def test_as_installed_it_answers_with_its_own_settings_and_leaves_nothing(
     assert children
     assert not [variable for variable in given if "THREADS" in variable]
     runtime.stop()
-    assert not any(child.is_running() for child in children)
+    assert still_running([child.pid for child in children]) == []
     assert all(path.suffix == ".log" for path in (tmp_path / "work").rglob("*"))
 
 

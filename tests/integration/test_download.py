@@ -112,7 +112,8 @@ def small_and_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         download, "CHUNK_BYTES", 1000
     )  # so that cuts at whole thousands lose nothing
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in ("NO_PROXY", "no_proxy"):  # the second is looked at first
+        monkeypatch.setenv(name, "127.0.0.1")
 
 
 @pytest.fixture

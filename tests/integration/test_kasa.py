@@ -4,7 +4,7 @@ import os
 
 import pytest
 from meters.kasa_plug import KasaPlug, clear, scrambled
-from meters.load import Load
+from meters.load import steady
 
 from joules import meters
 from joules.core.errors import UserError
@@ -26,11 +26,13 @@ def test_the_scrambling_is_that_of_the_published_example():
 
 
 def test_a_reading_is_one_round_trip_of_the_plug_s_present_power():
-    with KasaPlug(Load(), latency_s=0.1) as plug, opened(plug) as meter:
+    with KasaPlug(steady(61.5), latency_s=0.1) as plug, opened(plug) as meter:
         before = plug.asked
-        readings = [meter.read()[0] for _ in range(5)]
+        readings = [meter.read()[0] for _ in range(4)]
+        plug.load = steady(72.25)
+        readings.append(meter.read()[0])
         assert plug.asked - before == 5
-        assert readings[-1].power_w == plug.power_w()
+        assert [each.power_w for each in readings] == [*[61.5] * 4, 72.25]
         seen = observe(readings)
         assert seen.round_trip_s >= 0.1 and seen.readings == 5
         assert meter.facts()["model"] == "HS110" and meter.facts()["emulated"]

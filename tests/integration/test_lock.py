@@ -29,26 +29,33 @@ HOLDER = textwrap.dedent(
     places = [Path(place) for place in places] or lock.PLACES
     with lock.measuring(lambda line: print(line, flush=True), places):
         print("in", time.monotonic(), flush=True)
-        time.sleep(float(seconds))
+        sys.stdin.read() if seconds == "told" else time.sleep(float(seconds))
         print("out", time.monotonic(), flush=True)
     """
 )
 REFUSALS = ("EBADF", "ENOLCK", "EOPNOTSUPP", "ENOSYS")
 
 
-def holder(*places, seconds=0.7, refusal="none", **variables):
-    """Start a process that holds the lock for some seconds."""
+def holder(*places, seconds=0.2, refusal="none", **variables):
+    """Start a process that holds the lock for some seconds; "told": until `said_by` ends it."""
     return subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(seconds), refusal, *map(str, places)],
+        stdin=subprocess.PIPE if seconds == "told" else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(SCRIPTS)} | variables,
     )
 
 
-def said_by(workers):
-    """Return what each said, and when each was in and out, in order of time."""
+def said_by(workers, already=()):
+    """Return what each said, and when each was in and out, in order of time.
+
+    `already`: what was read of each before, where it was.
+    """
     lines = [worker.communicate(timeout=120)[0].splitlines() for worker in workers]
+    lines = [
+        [*before, *said] for before, said in zip(already or [()] * len(lines), lines, strict=True)
+    ]
     assert [worker.returncode for worker in workers] == [0] * len(workers)
     spans = sorted(
         [float(line.split()[1]) for line in said if line.startswith(("in ", "out "))]
@@ -61,21 +68,30 @@ def in_turns(spans):
     return all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))
 
 
-def until_in(worker):
-    """Read what a holder says until it holds the lock."""
+def until(worker, beginning):
+    """Read what a holder says up to a line that begins so; return what it said."""
     assert worker.stdout is not None
+    said = []
     for line in worker.stdout:
-        if line.startswith("in "):
-            return
-    raise AssertionError("it never held the lock")
+        said.append(line.rstrip("\n"))
+        if line.startswith(beginning):
+            return said
+    raise AssertionError(f"it never said {beginning!r}: {said}")
+
+
+def until_in(worker):
+    """Read what a holder says until it holds the lock; return what it said."""
+    return until(worker, "in ")
 
 
 @pytest.mark.parametrize("refusal", ["none", *REFUSALS])
 def test_processes_take_turns_whether_or_not_the_file_system_can_lock(tmp_path, refusal):
-    workers = [holder(tmp_path / "lock", refusal=refusal) for _ in range(3)]
-    lines, spans = said_by(workers)
+    first = holder(tmp_path / "lock", seconds="told", refusal=refusal)
+    said = [until_in(first)]
+    others = [holder(tmp_path / "lock", refusal=refusal) for _ in range(2)]
+    said += [until(each, "waiting: another measurement") for each in others]
+    lines, spans = said_by([first, *others], said)
     assert len(spans) == 3 and in_turns(spans)
-    assert any(line.startswith("waiting: another measurement") for line in lines)
     stated = [line for line in lines if "cannot be locked on its file system" in line]
     assert len(stated) == (0 if refusal == "none" else 3)
     left = {path.name for path in tmp_path.iterdir()}
@@ -86,9 +102,12 @@ def test_studies_with_different_tmpdir_take_turns_at_the_real_places(tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-    lines, spans = said_by([holder(TMPDIR=str(folder)) for folder in folders])
-    assert in_turns(spans)
-    assert any(line.startswith("waiting: another measurement") for line in lines)
+    first = holder(seconds="told", TMPDIR=str(folders[0]))
+    said = [until_in(first)]
+    second = holder(TMPDIR=str(folders[1]))
+    said.append(until(second, "waiting: another measurement"))
+    _, spans = said_by([first, second], said)
+    assert len(spans) == 2 and in_turns(spans)
     assert [list(folder.iterdir()) for folder in folders] == [[], []]
 
 

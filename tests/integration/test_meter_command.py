@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from meters.load import steady
@@ -33,7 +34,7 @@ def started(name, options, **environment):
 
 def ended(process, number=signal.SIGINT):
     os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     return out, err, process.returncode
 
 
@@ -65,7 +66,7 @@ def test_it_ends_at_once_while_the_plug_does_not_answer(plug):
     plug.fault = "silent"
     before = plug.asked
     while plug.asked == before:
-        pass
+        time.sleep(0.01)
     out, err, status = ended(process)
     assert (err, status) == ("", 0) and "reading" in out.splitlines()[-1]
 
@@ -88,7 +89,7 @@ def test_a_fault_is_told_and_the_reading_goes_on(plug):
 
 def test_a_plug_that_cannot_be_opened_is_an_error_with_what_to_do(plug):
     process = started("shelly", f"{{host: '{plug.address}'}}")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert (out, process.returncode) == ("", 2)
     assert err.startswith("error: ") and "wants a password" in err and "Traceback" not in err
 

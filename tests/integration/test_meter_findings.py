@@ -16,7 +16,6 @@ SMALL = {"study": "s", "models": ["m"], "runtimes": ["r"], "require_tier": "esti
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     monkeypatch.setattr(meter_findings, "LOOK_S", 2.5)
-    monkeypatch.setattr(named_meters, "OPENING_S", 3.0)
 
 
 def findings(meters, energy="processor"):
@@ -29,8 +28,9 @@ def of_meter(found, name="wall"):
 
 
 @pytest.fixture
-def nobody():
-    """An address at which something listens and never answers."""
+def nobody(monkeypatch):
+    """An address at which something listens and never answers, for which nobody waits long."""
+    monkeypatch.setattr(named_meters, "OPENING_S", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -244,7 +245,7 @@ def test_a_user_without_entry_and_home_can_examine_the_machine() -> None:
         env={"PATH": os.environ["PATH"], "PYTHONPATH": f"workflow/scripts:{PACKAGES}"},
         cwd=CHECKOUT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert "Traceback" not in done.stderr
     assert done.stdout.splitlines()[-1].startswith("The study `demo` can"), done.stderr
@@ -260,13 +261,15 @@ def test_code_carbon_starts_for_a_user_without_entry_and_home() -> None:
     code += "instrument.make_tracker('test', 'NLD', Path(sys.argv[1]))\nprint('made')\n"
     ends = {}
     for how in ("settled", "as it is"):
-        done = subprocess.run(
-            [*WITHOUT_ENTRY, python, "-P", "-c", code, "/tmp", how],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{SCRIPTS}:{PACKAGES}"},
-            cwd="/tmp",
-            capture_output=True,
-            text=True,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o777)
+            done = subprocess.run(
+                [*WITHOUT_ENTRY, python, "-P", "-c", code, folder, how],
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{SCRIPTS}:{PACKAGES}"},
+                cwd=folder,
+                capture_output=True,
+                text=True,
+            )
         ends[how] = (done.returncode, done.stdout, done.stderr.strip().splitlines()[-1:])
     assert ends["settled"][:2] == (0, "made\n"), ends
     assert ends["as it is"][0] != 0, "nothing had to be settled: this test shows nothing"

@@ -29,7 +29,9 @@ from joules.grade.sandbox.pool import Setup, run
 from joules.inputs.humaneval import Problem, problems
 
 ADD = problems()["HumanEval/53"]
-SHORT = sandbox.Limits(cpu_s=0.5, wall_s=4.0)
+# On a busy machine half a second of CPU time takes many; who waits for the wall clock is HASTY.
+SHORT = sandbox.Limits(cpu_s=0.5, wall_s=60.0)
+HASTY = sandbox.Limits(cpu_s=0.5, wall_s=4.0)
 ORDINARY_USER = "65534"
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -51,8 +53,8 @@ def add(body: str) -> sandbox.Job:
     return sandbox.Job.of(ADD, "def add(x, y):\n    return x + y\n" + body)
 
 
-def outcome(body: str) -> tuple[str, str]:
-    verdict = sandbox.grade([add(body)], 1, SHORT)[0]
+def outcome(body: str, limits: sandbox.Limits = SHORT) -> tuple[str, str]:
+    verdict = sandbox.grade([add(body)], 1, limits)[0]
     return verdict.verdict, verdict.reason
 
 
@@ -107,7 +109,7 @@ def test_verdicts_agree_with_human_evals_own_evaluator():
     samples = [(p, p.canonical_solution) for p in chosen]
     samples += [(p, "    return None\n") for p in chosen[:6]] + mutated()
     ours = sandbox.grade([sandbox.Job.of(p, p.prompt + text) for p, text in samples], 2)
-    theirs = [check_correctness(vars(p), text, timeout=5.0)["passed"] for p, text in samples]
+    theirs = [check_correctness(vars(p), text, timeout=60.0)["passed"] for p, text in samples]
     assert 12 < sum(theirs) < len(samples) - 12
     assert [v.verdict == "passed" for v in ours] == theirs
 
@@ -131,7 +133,6 @@ def test_verdicts_agree_with_human_evals_own_evaluator():
         ("del add", ("failed", "KeyError")),
         ("def add(x, y): bytearray(2 << 30)", ("memory", "")),
         ("def add(x, y):\n    while True: pass", ("timeout", "cpu")),
-        ("import time\ntime.sleep(60)", ("timeout", "wall")),
         ("import os\nos.abort()", ("crashed", "SIGABRT")),
         ("import os\nos._exit(0)", ("failed", "ended without an answer")),
         ("def add(x, y): return 'x' * 70000", ("failed", "NotPlain")),
@@ -157,6 +158,10 @@ def test_cpu_time_decides_even_when_its_signal_is_ignored_and_the_answers_are_ri
 
 def test_waiting_is_not_counted_as_cpu_time():
     assert outcome("import time\ntime.sleep(0.8)\n") == ("passed", "")
+
+
+def test_who_waits_too_long_is_stopped_by_the_wall_clock():
+    assert outcome("import time\ntime.sleep(600)", HASTY) == ("timeout", "wall")
 
 
 def test_a_test_that_spins_on_what_the_program_answered_is_stopped():
@@ -435,13 +440,19 @@ def test_a_nonce_repeats_what_the_tests_draw():
 
 
 def test_a_worker_that_hangs_is_given_up(failing, monkeypatch):
-    monkeypatch.setattr("joules.grade.sandbox.pool.GRACE_S", 0.5)
     frozen = failing.worker()
     failing.idle.append(frozen)
     os.kill(frozen.process.pid, signal.SIGSTOP)
-    limits = sandbox.Limits(cpu_s=0.5, wall_s=1.0)
-    assert run(failing, [canonical(ADD)], 1, limits)[0].verdict == "passed"
+    send, asked = frozen.send, []
+
+    def send_in_haste(message, seconds):
+        asked.append(seconds)
+        send(message, 0.5)
+
+    monkeypatch.setattr(frozen, "send", send_in_haste)
+    assert run(failing, [canonical(ADD)], 1, SHORT)[0].verdict == "passed"
     assert frozen.process.poll() is not None
+    assert asked == [SHORT.wall_s + pool.GRACE_S]
 
 
 @pytest.mark.parametrize("said", [b"{}", b"no JSON", b'{"error": "", "verdict": {"id": 1}}'])
@@ -454,8 +465,9 @@ def test_a_worker_that_answers_something_else_is_given_up(failing, said):
 
 
 def test_no_process_is_left_after_grading():
+    before = hostile_run.descendants()  # of other tests: a server of multiprocessing stays
     sandbox.grade([canonical(ADD), add("while True: pass")], 2, SHORT)
-    assert hostile_run.gone_within(5.0)
+    assert not hostile_run.left_after(30.0, before)
 
 
 def occurrences(pid: int, needles: list[bytes]) -> list[int]:
@@ -485,14 +497,14 @@ def test_the_memory_of_a_solver_holds_its_program_but_no_test():
     assert tests[0].decode() in ADD.test and tests[1].decode() in ADD.test
     assert tests[2].decode() in fibonacci.test
     run(setup, [canonical(fibonacci), canonical(ADD)], 1, SHORT)
-    waits = "import time\ndef add(x, y):\n    'needle in the ' 'program'\n    time.sleep(9)\n"
-    job = sandbox.Job.of(ADD, waits)
-    thread = threading.Thread(target=run, args=(setup, [job], 1, SHORT))
-    thread.start()
+    waits = "import time\ndef add(x, y):\n    'needle in the ' 'program'\n    time.sleep(600)\n"
+    job, patient = sandbox.Job.of(ADD, waits), sandbox.Limits(cpu_s=0.5, wall_s=120.0)
+    thread = threading.Thread(target=run, args=(setup, [job], 1, patient))
     judge = judge_of(setup)
     zygote = judge.children()[0]
     needle = b"needle in the program"
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + 60
+    thread.start()
     while time.monotonic() < deadline:
         solver = next(iter(zygote.children()), None)
         if solver and occurrences(solver.pid, [needle])[0]:
@@ -502,6 +514,7 @@ def test_the_memory_of_a_solver_holds_its_program_but_no_test():
         role: occurrences(process.pid, [needle, *tests])
         for role, process in (("judge", judge), ("zygote", zygote), ("solver", solver))
     }
+    solver.kill()
     thread.join()
     setup.close()
     assert min(found["judge"][1:3]) > 0
@@ -510,9 +523,9 @@ def test_the_memory_of_a_solver_holds_its_program_but_no_test():
 
 
 def judge_of(setup: Setup) -> psutil.Process:
-    """Return the judge of the only worker that runs."""
-    own = psutil.Process().children()
-    return next(p for p in own if any(part.endswith("/worker.py") for part in p.cmdline()))
+    """Return the judge of the only worker that waits, without bubblewrap around it."""
+    (worker,) = setup.idle
+    return psutil.Process(worker.process.pid)
 
 
 def as_ordinary_user(command: list[str]) -> list[str]:
@@ -565,7 +578,7 @@ def hostile_results() -> dict[tuple[str, str], hostile_run.Report]:
         )
     results = {}
     for run_of, process in started.items():
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=1800)
         assert process.returncode == 0, f"{run_of}: {err}"
         results[run_of] = msgspec.json.decode(out, type=hostile_run.Report)
     return results

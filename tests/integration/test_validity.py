@@ -59,9 +59,9 @@ def tree(tmp_path):
     return make_tree(tmp_path / "powercap")
 
 
-def measured(tree, tmp_path, meter_of=powercap.Meter, **burning):
+def measured(tree, tmp_path, meter_of=powercap.Meter, largest_power_w=5000.0, **burning):
     root, package, dram = tree
-    meter = reader.OwnReader([meter_of(root=root)], 60.0, 1e6)
+    meter = reader.OwnReader([meter_of(root=root)], 60.0, largest_power_w)
     with codecarbon_reads(root):
         parts, _ = run(
             Burning(package, dram, **burning), parameters=LOOSE, tmp=tmp_path, meter=meter
@@ -116,7 +116,7 @@ def test_a_task_that_takes_more_than_the_counter_holds_is_at_risk(tree, tmp_path
     _, package, _ = tree
     for zone in (package, package.copy):
         zone.limit(100_000_000)  # 100 J
-    parts = measured(tree, tmp_path, joules=99.0)
+    parts = measured(tree, tmp_path, largest_power_w=1e6, joules=99.0)
     assert broken(parts)["wrap_risk"].seen > 0.8
 
 
@@ -328,7 +328,8 @@ def test_a_step_of_the_wall_clock_is_no_changed_setting_of_the_machine():
 
 
 def test_no_rule_looks_at_the_amount_of_energy(tree, tmp_path):
-    cheap, dear = measured(tree, tmp_path, joules=1.0), measured(tree, tmp_path, joules=500.0)
+    cheap = measured(tree, tmp_path, joules=1.0)
+    dear = measured(tree, tmp_path, largest_power_w=1e6, joules=500.0)
     assert cheap.validity.valid and dear.validity.valid
 
 
