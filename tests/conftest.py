@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 from demonstration_campaigns import COMMITTED, unpack_older
+from hypothesis import HealthCheck, settings
 from small_study import Tree, clean_copy
+
+# The same examples everywhere and every time, however slow the machine is.
+settings.register_profile(
+    "same",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -114,12 +114,22 @@ class Cluster:
         return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines if "JobId=" in line]
 
     def job(self, number: str) -> dict[str, str]:
-        """Return one job, as scontrol shows it."""
-        return next(job for job in self.jobs() if job["JobId"] == number)
+        """Return one job, as scontrol shows it; a busy controller may show none for a while."""
+
+        def shown() -> dict[str, str] | None:
+            return next((job for job in self.jobs() if job["JobId"] == number), None)
+
+        return until(shown, f"job {number} to be shown")
+
+    def is_empty(self) -> bool:
+        """Return whether no job waits or runs. A controller that does not answer says neither."""
+        command = ["squeue", "--noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment)
+        return done.returncode == 0 and not done.stdout
 
     def all_ended(self) -> list[dict[str, str]]:
         """Wait until no job waits or runs; return those that ended lately."""
-        until(lambda: not self.call("squeue", "--noheader"), "the end of all jobs")
+        until(self.is_empty, "the end of all jobs")
         return self.jobs()
 
     def ended(self, number: str) -> dict[str, str]:
@@ -214,13 +224,11 @@ class Study:
 
     def has(self, records: int) -> None:
         """Wait for so many records, then cancel all jobs: the article takes longer than they do."""
-        until(lambda: len(self.files()) >= records or self._idle(), f"{records} records")
+        what = f"{records} records"
+        until(lambda: len(self.files()) >= records or self.cluster.is_empty(), what)
         assert len(self.files()) >= records, self.said()
         self.cluster.call("scancel", "--user=root")
         self.cluster.all_ended()
-
-    def _idle(self) -> bool:
-        return not self.cluster.call("squeue", "--noheader")
 
     def submitted_shared(self) -> str:
         """Submit the study's own script without its wish for a whole node; return the job's id."""

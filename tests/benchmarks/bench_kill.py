@@ -12,14 +12,12 @@ import argparse
 import collections
 import contextlib
 import dataclasses
-import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -27,6 +25,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "workflow/scripts"), str(ROOT / "tests")]
 
+from running_study import belonging, left_after  # noqa: E402
 from small_study import Tree, built_copy  # noqa: E402
 
 from joules.core import paths, stored  # noqa: E402
@@ -36,7 +35,7 @@ from joules.core.files import sha256_of  # noqa: E402
 TARGETS = ("workflow", "measuring", "runtime", "grading")
 LONGEST_WAIT_S = 4.0  # after the part has begun; a run of this study takes about as long
 GRADING_S = 0.8  # grading a run is over in about twice that
-PATIENCE_S = 30.0  # until everything else has ended by itself
+PATIENCE_S = 120.0  # until everything else has ended by itself
 STUDY = {
     "blocks": 1,
     "problems": 3,
@@ -72,18 +71,6 @@ class Counts:
             f"torn_records: {len(self.torn)}",
             f"orphans: {len(self.orphans)}",
         ]
-
-
-def belonging(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
-    """Yield the processes that name a folder: by command, working folder or environment."""
-    for process in psutil.process_iter():
-        if process.pid == os.getpid():
-            continue
-        with contextlib.suppress(psutil.Error, OSError):
-            command = " ".join(process.cmdline())
-            places = [command, process.cwd(), *process.environ().values()]
-            if process.status() != psutil.STATUS_ZOMBIE and any(str(folder) in p for p in places):
-                yield process, command
 
 
 def part_of(command: str) -> str:
@@ -137,24 +124,28 @@ class Study:
         counts.lost |= self.finished - kept
         self.finished |= kept
 
-    def kill_once(self, target: str, wait_s: float, counts: Counts) -> bool:
-        """Run until `target` has run for `wait_s` and kill it; False when the study ended first."""
+    def kill_once(self, target: str, wait_s: float, choose: random.Random, counts: Counts) -> bool:
+        """Run until `target` has run for `wait_s` and kill it; False when the study ended first.
+
+        Of several processes of a part, `choose` chooses one.
+        """
         workflow = self.tree.started("records", output=subprocess.DEVNULL)
         began: float | None = None
-        while workflow.poll() is None:
+        killed = False
+        while not killed and workflow.poll() is None:
             running = {target: workflow} if target == "workflow" else self.running(target)
             if running and began is None:
                 began = time.monotonic()
             if running and began is not None and time.monotonic() - began >= wait_s:
                 # A part may end in this moment.
                 with contextlib.suppress(psutil.Error, ProcessLookupError):
-                    random.choice(list(running.values())).send_signal(signal.SIGKILL)
-                    counts.killed[target] += 1
-                    break
+                    choose.choice(list(running.values())).send_signal(signal.SIGKILL)
+                    # A workflow that had ended was sent nothing: its status is that of its own end.
+                    killed = workflow.poll() is None or workflow.returncode != 0
             time.sleep(0.05)
-        killed = workflow.poll() is None
         ended = workflow.wait()
         assert killed or ended == 0, "the study failed without a kill; see its logs"
+        counts.killed[target] += killed
         self.expect_silence(counts)
         self.look(counts)
         return killed
@@ -166,10 +157,7 @@ class Study:
 
     def expect_silence(self, counts: Counts) -> None:
         """Wait until no process of the study is left; what does not end is counted and ended."""
-        until = time.monotonic() + PATIENCE_S
-        while (left := list(belonging(self.tree.folder))) and time.monotonic() < until:
-            time.sleep(0.1)
-        for process, command in left:
+        for process, command in left_after(PATIENCE_S, self.tree.folder):
             counts.orphans.append(command)
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -194,7 +182,7 @@ def kill_often(kills: int, seed: int, tree: Tree, target: str = "all") -> Counts
     choose.shuffle(order)
     while order:
         longest_s = GRADING_S if order[-1] == "grading" else LONGEST_WAIT_S
-        if study.kill_once(order[-1], choose.uniform(0, longest_s), counts):
+        if study.kill_once(order[-1], choose.uniform(0, longest_s), choose, counts):
             print(f"killed: {order.pop()}, {len(order)} to go", file=sys.stderr)
             study.tree.snakemake("--unlock")
         else:

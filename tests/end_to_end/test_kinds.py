@@ -1,19 +1,13 @@
 """Every kind of run, for real: until the end of text, of fixed length, the control, for quality."""
 
-import hashlib
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from small_study import CHECKOUT, Tree, built_copy
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from ghost import write_endless
+from endless_model import add_endless
+from small_study import Tree, built_copy
 
 KINDS = ["task", "fixed", "control", "quality"]
 STUDY = {
@@ -35,15 +29,9 @@ class Runtime(Whole):
 
 def with_endless_model(tree: Tree) -> None:
     """Add a bundled model that never ends an answer to the tree's catalogue; limit its answers."""
-    file = write_endless(
-        CHECKOUT / "data/demo-model/parrot-1m.gguf", tree.folder / "data/demo-model/endless.gguf"
-    )
+    add_endless(tree, "parrot-1m", "endless")
     path = tree.folder / "config/models.yaml"
     catalogue = yaml.safe_load(path.read_text())
-    entry = dict(catalogue["models"]["parrot-1m"]) | {"never_ends": True}
-    entry |= {"path": str(file.relative_to(tree.folder)), "bytes": file.stat().st_size}
-    entry["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    catalogue["models"]["endless"] = entry
     catalogue["prompt_styles"]["base"] = {"cut": "stop_strings", "max_tokens": 48}
     path.write_text(yaml.safe_dump(catalogue))
 

@@ -17,7 +17,7 @@ def test_two_studies_started_together_take_turns_whatever_tmpdir_says(tmp_path, 
         started.append(tree.started("records"))
     said = []
     for process in started:
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=1800)
         assert process.returncode == 0, output
         said.append(output)
     assert any("waiting: another measurement" in output for output in said)

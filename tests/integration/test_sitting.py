@@ -14,6 +14,7 @@ import pytest
 
 from joules.core.places import SCRIPTS
 from joules.machine import identity, machine_state
+from joules.machine.processes import wait_until
 from joules.measure import sitting
 
 ENVIRONMENT = {
@@ -107,11 +108,8 @@ def chain(tmp_path):
 
 
 def ended(process: psutil.Process) -> bool:
-    try:
-        process.wait(30)
-    except psutil.TimeoutExpired:
-        return False
-    return True
+    """Wait until a process has ended; one whose parent is gone may never be reaped."""
+    return wait_until(lambda: identity.start_ticks(process.pid) is None, 60.0)
 
 
 def test_a_run_belongs_to_the_snakemake_above_it_and_not_to_the_terminal_around_that(
@@ -170,6 +168,43 @@ def test_a_lost_terminal_ends_the_measurement_as_ctrl_c_does_and_leaves_no_folde
     found.measuring.send_signal(number)
     assert ended(found.measuring)
     assert list(found.scratch.iterdir()) == []
+
+
+SLOW_TO_END = textwrap.dedent(
+    """
+    import contextlib
+    from joules.measure import sitting
+
+    sitting.end_with_workflow()
+    with contextlib.ExitStack() as begun:
+        begun.callback(lambda: print("put away", flush=True))
+        begun.callback(input)
+        begun.callback(lambda: print("putting away", flush=True))
+        print("begun", flush=True)
+        while True:
+            pass
+    """
+)
+
+
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_further_signal_breaks_into_no_end_that_has_begun(first):
+    """That of the workflow, which a lost terminal ends at the same time; of an impatient user."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_TO_END],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=as_from_a_terminal,
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(first)
+    assert process.stdout.readline() == "putting away\n"
+    for further in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        process.send_signal(further)
+    assert process.communicate("\n")[0] == "put away\n"
+    assert process.returncode != 0
 
 
 def test_nohup_stays_in_force(chain, tmp_path):

@@ -21,6 +21,7 @@ INNER_MODES = ("subprocess", "remote")  # of a Snakemake that another one starte
 # What a batch system calls the job that it runs: Slurm, PBS, LSF.
 JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
 LOOK_S = 1.0
+PUTTING_AWAY_S = 60.0  # that an end which has begun may take, before a further signal breaks in
 FIRST_TEMPERATURES = "first_temperatures.txt"  # in the journal, one line per sitting
 NO_SENSOR = "none"
 
@@ -70,8 +71,24 @@ def session_id() -> str:
     return f"{named}/{job}" if job else named
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+class _Leaving:
+    """Signals that end this process, as an exit that puts away what it has begun.
+
+    A terminal that is gone sends one to this process and to its workflow, whose end sends another.
+    The further ones must not break into the putting away, or a folder or a server is left behind.
+    """
+
+    def __init__(self) -> None:
+        self._began_s = -PUTTING_AWAY_S
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        """Leave, unless that has begun lately."""
+        if time.monotonic() - self._began_s < PUTTING_AWAY_S:
+            return
+        self._began_s = time.monotonic()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
 
 
 def end_with_workflow() -> None:
@@ -79,11 +96,13 @@ def end_with_workflow() -> None:
 
     A kill of the workflow must leave no server and no half measurement behind. SIGTERM, and SIGHUP
     of a terminal or connection that is gone, become an ordinary exit, so that context managers
-    stop the runtime and remove their folders. `nohup` stays in force.
+    stop the runtime and remove their folders; Ctrl-C is one already. `nohup` stays in force.
     """
-    signal.signal(signal.SIGTERM, _leave)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _leave)
+    leaving = _Leaving()
+    signal.signal(signal.SIGTERM, leaving.take)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, leaving.take)
     owner = workflow_process()
     if owner.pid != os.getpid():
         threading.Thread(
@@ -92,7 +111,7 @@ def end_with_workflow() -> None:
 
 
 def _watch(owner: Workflow) -> None:
-    """Wait for the end of a workflow, then end this process."""
+    """Wait for the end of a workflow, then end this process: again, where that was not heeded."""
     if hasattr(os, "pidfd_open"):
         with contextlib.suppress(ProcessLookupError):
             handle = os.pidfd_open(owner.pid)
@@ -102,7 +121,9 @@ def _watch(owner: Workflow) -> None:
                 poll.poll()
     while identity.start_ticks(owner.pid) == owner.ticks:
         time.sleep(LOOK_S)
-    os.kill(os.getpid(), signal.SIGTERM)
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PUTTING_AWAY_S)
 
 
 def first_temperature_c(journal: Path, session: str) -> float | None:
