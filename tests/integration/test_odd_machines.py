@@ -119,7 +119,7 @@ def test_stolen_time_that_the_system_does_not_count_is_null_and_not_zero(
     of_macos = namedtuple("of_macos", "user nice system idle")
     monkeypatch.setattr(psutil, "cpu_times", lambda: of_macos(1.0, 0.0, 1.0, 8.0))
     before, after = machine_state.cpu_use(), machine_state.cpu_use()
-    assert machine_state.foreign_use(before, after, set(), 1.0, 1).steal_share is None
+    assert machine_state.foreign_use(before, after, set(), 1).steal_share is None
 
 
 def test_logical_cores_count_where_physical_ones_are_not_known(

@@ -1,5 +1,6 @@
 """Which workflow a run belongs to, what the sitting is called, and how a run ends with it."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -273,3 +274,17 @@ def test_a_step_of_the_wall_clock_makes_no_foreigner_of_our_own_processes(monkey
     finally:
         child.kill()
         child.wait()
+
+
+def test_others_that_take_every_core_use_all_of_the_time_between_the_readings(monkeypatch):
+    """Not of the tasks, which begin and end within: a list of processes takes its time to read."""
+    listed = psutil.process_iter
+    monkeypatch.setattr(
+        psutil, "process_iter", lambda *given: time.sleep(0.5) or iter(list(listed(*given))[:1])
+    )
+    before = machine_state.cpu_use()
+    after = machine_state.cpu_use()
+    assert after.at_s - before.at_s >= 0.5
+    cores = 4
+    full = dataclasses.replace(after, busy_s=before.busy_s + (after.at_s - before.at_s) * cores)
+    assert machine_state.foreign_use(before, full, set(), cores).share == pytest.approx(1.0)

@@ -265,10 +265,12 @@ def package_temperature() -> float | None:
 class CpuUse:
     """CPU seconds so far: of the whole machine, stolen by the hypervisor, and per process.
 
-    `stolen_s` is None where the system does not count it: only Linux does.
+    `at_s` is when it was read, by the monotonic clock. `stolen_s` is None where the system does not
+    count it: only Linux does.
     A process of psutil equals itself by its id and its start since boot, whatever the clock does.
     """
 
+    at_s: float
     busy_s: float
     stolen_s: float | None
     processes: dict[psutil.Process, tuple[str, float]]
@@ -276,7 +278,7 @@ class CpuUse:
 
 def cpu_use() -> CpuUse:
     """Read the machine's CPU times and those of every process."""
-    times = psutil.cpu_times()
+    at_s, times = time.monotonic(), psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     # guest time is already part of user time (proc_stat(5))
     counted = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
@@ -285,7 +287,7 @@ def cpu_use() -> CpuUse:
         used = process.info["cpu_times"]
         if used is not None:
             processes[process] = (process.info["name"], used.user + used.system)
-    return CpuUse(counted - idle, getattr(times, "steal", None), processes)
+    return CpuUse(at_s, counted - idle, getattr(times, "steal", None), processes)
 
 
 def watch_others(seconds: float) -> ForeignUse:
@@ -293,10 +295,9 @@ def watch_others(seconds: float) -> ForeignUse:
 
     Its `share` is what `limits.cpu_busy` limits, for the doctor and before a run alike.
     """
-    began, before = time.monotonic(), cpu_use()
+    before = cpu_use()
     time.sleep(seconds)
-    passed_s, after = time.monotonic() - began, cpu_use()
-    return foreign_use(before, after, own_processes(), passed_s, logical_cores())
+    return foreign_use(before, cpu_use(), own_processes(), logical_cores())
 
 
 def logical_cores() -> int:
@@ -310,9 +311,7 @@ def own_processes() -> set[psutil.Process]:
     return {me, *me.children(recursive=True)}
 
 
-def foreign_use(
-    before: CpuUse, after: CpuUse, own: set[psutil.Process], duration_s: float, cores: int
-) -> ForeignUse:
+def foreign_use(before: CpuUse, after: CpuUse, own: set[psutil.Process], cores: int) -> ForeignUse:
     """Return what other processes used between two readings, as shares of the whole machine.
 
     Processes that ended in between are counted by the difference to the machine's total.
@@ -322,7 +321,7 @@ def foreign_use(
         for key, (_, seconds) in after.processes.items()
     }
     ours = sum(seconds for key, seconds in spent.items() if key in own)
-    capacity = max(duration_s * cores, 1e-9)
+    capacity = max((after.at_s - before.at_s) * cores, 1e-9)
     stolen_s = None
     if before.stolen_s is not None and after.stolen_s is not None:
         stolen_s = after.stolen_s - before.stolen_s

@@ -313,9 +313,7 @@ def run_once(
     clock_jump_s = abs((time.time() - wall) - (time.monotonic() - monotonic))
     rest(lengths, quiet.temperature_c if first_temperature_c is None else first_temperature_c)
     after = msgspec.structs.replace(machine_state.observe(), gpus=gpus)
-    foreign = machine_state.foreign_use(
-        use_before, use_after, own, window.duration_s, machine_state.logical_cores()
-    )
+    foreign = machine_state.foreign_use(use_before, use_after, own, machine_state.logical_cores())
     instrument.named.fill(windows)
     gaps = gaps_of(gap_laps, tasks, window, parameters.energy)
     seen = validity.SeenOfMachine(
