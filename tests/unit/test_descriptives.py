@@ -60,6 +60,16 @@ def test_pass_at_1_comes_from_the_quality_run_where_there_is_one(tmp_path):
     assert set(answers[columns].sum(axis=1)) == {164}
 
 
+def test_how_many_answers_were_cut_or_ended_is_of_the_answers_that_were_graded(tmp_path):
+    _, tables = study_tables(tmp_path, kinds=("task", "quality"), blocks=2)
+    runs = tables.runs.assign(truncated=0, aborted=0)
+    assert set(cells(runs)["truncated_share"]) == set(cells(runs)["aborted_share"]) == {0}
+    of_quality = runs["kind"] == "quality"
+    changed = runs.assign(truncated=of_quality * 41, aborted=of_quality * 82)
+    shares = cells(changed).set_index("kind")[["truncated_share", "aborted_share"]]
+    assert {tuple(row) for row in shares.loc[["task", "quality"]].to_numpy()} == {(0.25, 0.5)}
+
+
 def test_mcnemars_test_is_the_exact_binomial_one(tmp_path):
     _, tables = study_tables(tmp_path, kinds=("task",), blocks=1, problems=164)
     for _, row in quality(tables.tasks, tables.runs).iterrows():

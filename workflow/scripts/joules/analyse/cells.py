@@ -35,9 +35,10 @@ def cells(
     `sd` and `cv` are of energy per token; the interval of `cv` is the chi-square interval of the
     SD over the mean. Every run answers the same problems, so pass@1 is that of one run (the first
     valid one) with Wilson's interval over problems; where the study has kind `quality`, that run
-    counts for kind `task` too. `energy_j_per_correct` = energy per task / pass@1; its interval, of
-    kind `task` and where the table of tasks is given, is over blocks and problems
-    (`joules.analyse.problems`).
+    counts for kind `task` too. The shares of answers that were cut at the limit, and that the
+    runtime ended, are of all valid runs of the kind that pass@1 is of. `energy_j_per_correct` =
+    energy per task / pass@1; its interval, of kind `task` and where the table of tasks is given,
+    is over blocks and problems (`joules.analyse.problems`).
     """
     derived = with_columns_of_cells(runs)
     per_correct = {} if tasks is None else per_correct_intervals(tasks, runs)
@@ -65,7 +66,7 @@ def cells(
         row["low_energy_j_per_correct"], row["high_energy_j_per_correct"] = ends
         for name in ("truncated", "aborted"):
             row[f"{name}_share"] = (
-                valid[name].sum(min_count=1) / valid["tasks"].sum() if len(valid) else None
+                graded[name].sum(min_count=1) / graded["tasks"].sum() if len(graded) else None
             )
         rows.append(row)
     return numeric(pd.DataFrame(rows))
@@ -84,7 +85,7 @@ def _spread(values: Values) -> dict[str, float | None]:
 def _quality_run(
     runs: pd.DataFrame, model: str, runtime: str, kind: str, valid: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return the rows whose first one tells the cell's pass@1."""
+    """Return the rows whose first one tells the cell's pass@1, and how answers ended."""
     if kind != "task":
         return valid
     own = runs[(runs["model"] == model) & (runs["runtime"] == runtime)]
