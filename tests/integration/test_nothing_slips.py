@@ -259,6 +259,7 @@ def variants(studies: dict[str, Study]) -> Iterator[tuple[Claims[StudyFacts], Pu
     machine = msgspec.structs.replace(clear.study.machine, virtualisation="kvm")
     warned = [AnswerWarning("truncated", "parrot-1m", "ollama", 0.5, 0.05, "Many were cut.")]
     broke = FlaggedRun("parrot-1m", "ollama", "task", 1, valid=False, codes=["foreign_cpu"])
+    in_use = FlaggedRun("parrot-1m", "ollama", "quality", 1, valid=True, codes=["foreign_cpu"])
     unnamed = [msgspec.structs.replace(each, sha256="") for each in clear.study.models]
     for base, facts in (
         (clear, {"energy": "gpu", "runtimes": runtimes, "unsettled_runs": 1, "machine": machine}),
@@ -268,6 +269,7 @@ def variants(studies: dict[str, Study]) -> Iterator[tuple[Claims[StudyFacts], Pu
         (clear, {"invalid_runs": [broke], "models": unnamed}),
         (clear, {"invalid_runs": [broke, broke], "instrument": {"cpu": "rapl", "gpu": "none"}}),
         (uncontrolled, {"kinds": ["task"], "invalid_runs": []}),
+        (studies["all kinds"].claims, {"invalid_runs": [in_use]}),
     ):
         yield laid_over(base, facts), PUBLISHED
     more = msgspec.structs.replace(PUBLISHED, runs_per_task=3, answers_scored=True)

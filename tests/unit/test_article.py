@@ -515,6 +515,16 @@ def test_deepseek_is_motivated_whether_it_was_run_or_not(texts: dict[str, str]) 
         assert "DeepSeek is a model that we find essential to include" in introduction
     assert "The study reported here includes a DeepSeek model." in texts["measured"]
     assert "bundles no DeepSeek model" in texts["demonstration"]
+    others = make_article()
+    others.study = replace(others.study, demonstration=False)
+    introduction = render(others, PAPER).split("## Introduction")[1].split("## Relevant")[0]
+    assert "No DeepSeek model is among those of the study reported here;" in introduction
+    assert "without a download" not in introduction
+
+
+def test_a_study_of_real_models_says_what_measures_it_anew(texts: dict[str, str]) -> None:
+    said = {name for name, text in texts.items() if "`make all CONFIG=FILE`, with the" in text}
+    assert said == {name for name in VARIANTS if "demonstration" not in name}
 
 
 def test_the_published_numbers_are_those_of_2025(texts: dict[str, str]) -> None:
@@ -702,10 +712,19 @@ def test_tables_of_a_richer_study_are_printed_and_those_without_numbers_are_not(
         found[f"rank.{cell}.tied_with"] = one("Ollama")
         for label in labels:
             found[f"verdicts.{cell}.{label}"] = one(7)
+    (broke,) = claims.study.invalid_runs
+    counts = [
+        replace(broke, kind=kind, block=block, valid=True, codes=codes)
+        for kind, block, codes in (
+            *(("fixed", 4, ["steal"]), ("fixed", 5, ["not_settled"])),
+            *(("quality", 1, ["steal"]), ("quality", 2, ["not_settled", "steal"])),
+        )
+    ]
     article = article_of(
         claims,
         kinds=["task", "fixed", "control", "quality"],
-        questions={"task": "what users see", "fixed": "equal lengths"},
+        questions={"task": "What users see?", "fixed": "Equal lengths?", "quality": "Right?"},
+        invalid_runs=[broke, *counts],
         verdict_labels=labels,
         warnings=[
             AnswerWarning("truncated", "parrot-1m", "ollama", 0.5, 0.05, "Many answers were cut.")
@@ -715,7 +734,10 @@ def test_tables_of_a_richer_study_are_printed_and_those_without_numbers_are_not(
     )
     rich = render(article, PAPER)
     assert "| parrot-1m | Ollama | fixed | 0.500" in rich
-    assert "- *fixed*: equal lengths" in rich
+    assert "- *task*: What users see?\n" in rich
+    told = "broke a rule and counted all the same: what disturbed them is in the numbers too.\n"
+    assert f"- *fixed*: Equal lengths? Of these runs one {told}" in rich
+    assert f"- *quality*: Right? Of these runs two {told}" in rich
     assert "1.070" in rich and "Ranking by energy per token" in rich
     assert "| Model | Runtime | passed | timeout |" in rich
     assert "**Warning.** Many answers were cut." in rich

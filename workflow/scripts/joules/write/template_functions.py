@@ -7,6 +7,7 @@ the data decide nothing, and `no claim` where the claims file does not permit on
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,7 +20,13 @@ from joules.core.errors import UserError
 from joules.core.values import STATED_ONLY
 from joules.core.wording import counted, listed, p_value, percent, significant, words
 from joules.write.arm_sentences import MOST_IN_DETAIL, ArmSentences, said
-from joules.write.claims_file import Claims, StudiedModel, StudiedRuntime, StudyFacts
+from joules.write.claims_file import (
+    Claims,
+    FlaggedRun,
+    StudiedModel,
+    StudiedRuntime,
+    StudyFacts,
+)
 from joules.write.kernels import kernel_sentences
 from joules.write.published_article import PublishedArticle
 from joules.write.sentences import Pair, pair_prefix
@@ -43,6 +50,10 @@ QUESTIONS_OF_RATIOS = {
 }
 
 Cell = tuple[StudiedModel, StudiedRuntime]
+
+
+def _is_distrusted(run: FlaggedRun) -> bool:
+    return any(code not in STATED_ONLY for code in run.codes)
 
 
 class Article(ArmSentences):
@@ -133,10 +144,12 @@ class Article(ArmSentences):
 
     def distrusted_runs(self) -> int:
         """Return how many runs broke a rule that is a ground to distrust them."""
-        return sum(
-            not run.valid or any(code not in STATED_ONLY for code in run.codes)
-            for run in self.study.invalid_runs
-        )
+        return sum(not run.valid or _is_distrusted(run) for run in self.study.invalid_runs)
+
+    def distrusted_in_use(self) -> Counter[str]:
+        """Return how many of these runs of each kind count as valid all the same."""
+        runs = self.study.invalid_runs
+        return Counter(run.kind for run in runs if run.valid and _is_distrusted(run))
 
     def only_stated(self) -> list[str]:
         """Return in words what is stated of any run without being a ground to distrust it."""
@@ -255,6 +268,7 @@ class Article(ArmSentences):
             "explained": self.explained(),
             "broken": self.broken(),
             "distrusted_runs": self.distrusted_runs(),
+            "distrusted_in_use": self.distrusted_in_use(),
             "only_stated": self.only_stated(),
             "kernels": self.kernels(),
             "detailed": len(self.told_pairs()) <= MOST_IN_DETAIL,
