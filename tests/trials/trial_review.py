@@ -53,6 +53,14 @@ def make_review(checkout: Path, campaign: str, python: str) -> float:
     return (time.monotonic() - began) / 60
 
 
+def runs(python: str) -> bool:
+    """Return whether a name is that of a program that runs; a pyenv's shim may not."""
+    try:
+        return subprocess.run([python, "--version"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
 def version_in(checkout: Path) -> str:
     """Return the version of the Python that a checkout reviews with, such as 3.13."""
     command = [checkout / ".venv-review/bin/python", "--version"]
@@ -86,6 +94,8 @@ def main() -> int:
     parser.add_argument("other", help="another Python, 3.11 to 3.13, such as python3.13")
     parser.add_argument("campaigns", nargs="*", help="default: all that are committed")
     options = parser.parse_args()
+    if not runs(options.other):
+        sys.exit(f"error: {options.other} does not run; expected OTHER=/path/to/another/python3")
     known = sorted(path.parent.name for path in (ROOT / MEASUREMENTS).glob("*/config.yaml"))
     differing = 0
     with tempfile.TemporaryDirectory() as scratch:

@@ -72,6 +72,11 @@ def test_a_campaign_is_what_was_archived_and_complete(campaign):
         assert read_prompts_file(paths.prompts_file(campaign, model)).prompts
 
 
+@pytest.mark.parametrize("folder", CAMPAIGNS, ids=lambda folder: folder.name)
+def test_a_committed_campaign_has_less_than_ten_megabytes(folder):
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 10e6
+
+
 def test_the_demonstrations_campaign_is_of_records_of_today_with_entries_and_plan():
     records = [read_record(file) for file in (COMMITTED / "records").rglob("*.json")]
     assert {record.schema for record in records} == {SCHEMA}
