@@ -53,11 +53,12 @@ def test_what_was_taken_out_of_the_citation_is_open():
 
 def test_changes_that_are_in_no_version_are_open_and_those_of_the_version_are_not():
     closed = "# Changes\n\n## 1.0.0 - 2026-11-26\n\nThe first.\n"
-    assert deposit.unreleased(CITATION, closed) == []
+    first = CITATION | {"version": "1.0.0"}
+    assert deposit.unreleased(first, closed) == []
     ahead = closed.replace("## 1.0.0", "## Unreleased\n\nMore.\n\n## 1.0.0")
-    (line,) = deposit.unreleased(CITATION, ahead)
+    (line,) = deposit.unreleased(first, ahead)
     assert "begins with `Unreleased`, and CITATION.cff names 1.0.0" in line
-    (line,) = deposit.unreleased(CITATION, closed.replace("1.0.0", "1.1.0"))
+    (line,) = deposit.unreleased(first, closed.replace("1.0.0", "1.1.0"))
     assert "begins with `1.1.0`" in line
 
 
@@ -65,7 +66,8 @@ def test_metadata_for_zenodo_have_the_keys_that_it_reads():
     said = json.loads(deposit.zenodo(CITATION))
     assert said["upload_type"] == "software" and said["access_right"] == "open"
     assert said["creators"][0] == {"name": "Hornet, Victor"} and len(said["creators"]) == 5
-    assert (said["version"], said["publication_date"]) == ("1.0.0", "2026-11-26")
+    day = str(CITATION["date-released"])
+    assert (said["version"], said["publication_date"]) == (CITATION["version"], day)
     assert "CC-BY-4.0" in said["notes"] and said["license"] == "mit"
     filled = json.loads(deposit.zenodo(FILLED))
     assert filled["creators"] == [
@@ -86,5 +88,6 @@ def test_metadata_in_the_words_of_datacite_have_what_its_schema_requires_but_the
 
 
 def test_a_deposit_is_named_by_its_version_and_without_one_by_its_commit():
-    assert deposit.name_of(CITATION, "0123456789abcdef") == "llm-runtime-energy-1.0.0"
+    named = {"title": "llm-runtime-energy", "version": "1.0.0"}
+    assert deposit.name_of(named, "0123456789abcdef") == "llm-runtime-energy-1.0.0"
     assert deposit.name_of({"title": "t"}, "0123456789abcdef") == "t-0123456789ab"

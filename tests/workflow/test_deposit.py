@@ -76,13 +76,15 @@ def test_two_clones_give_the_same_deposit_of_source_campaigns_and_metadata(origi
     made = sums(folder)
     assert made == sums(two / "results/deposit")
     named = f"{COMMITTED.name}.zip"
+    version = yaml.safe_load((one / "CITATION.cff").read_text())["version"]
+    source_archive = f"llm-runtime-energy-{version}.tar.gz"
     assert set(made) == {
-        *("llm-runtime-energy-1.0.0.tar.gz", named, ".zenodo.json", "datacite.json"),
+        *(source_archive, named, ".zenodo.json", "datacite.json"),
         *("CITATION.cff", "LICENSE", "README.md", SUMS),
     }
     checked = subprocess.run(["sha256sum", "-c", "--quiet", SUMS], cwd=folder)
     assert checked.returncode == 0 and len((folder / SUMS).read_text().splitlines()) == 7
-    with tarfile.open(folder / "llm-runtime-energy-1.0.0.tar.gz") as source:
+    with tarfile.open(folder / source_archive) as source:
         inside = {name.partition("/")[2] for name in source.getnames()}
     tracked = set(git(one, "ls-files").splitlines())
     assert {"Snakefile", "README.md", f"data/measurements/{COMMITTED.name}/{SUMS}"} <= tracked
