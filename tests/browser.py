@@ -38,6 +38,7 @@ def look(page: Path, folder: Path, script: str, *options: str) -> tuple[dict[str
                 "--headless=new",
                 "--no-sandbox",
                 "--disable-gpu",
+                "--disable-dev-shm-usage",  # containers have little of it, and tabs crash then
                 "--enable-logging=stderr",
             ),
             *("--virtual-time-budget=20000", f"--user-data-dir={folder / 'profile'}", *options),
