@@ -26,6 +26,7 @@ import psutil
 from joules.grade.sandbox import sandbox
 from joules.grade.sandbox.pool import Setup, run
 from joules.inputs.humaneval import problems
+from joules.machine.processes import wait_until
 
 CASES = sorted((Path(__file__).parent / "data").glob("*hostile_completions.jsonl"))
 LIMITS = sandbox.Limits(cpu_s=1.0, wall_s=4.0)
@@ -33,7 +34,6 @@ SECRET = f"secret-{os.getpid()}"
 HEALTHY = sandbox.Job.of(problems()["HumanEval/53"], "def add(x, y):\n    return x + y\n")
 BECOME_SUBREAPER = 36
 DELAYED_S = 5.5
-KILLED_S = 3.0  # that a killed process has to be gone: less than what survives waits for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,14 +136,9 @@ def descendants() -> set[int]:
 
 
 def left_after(seconds: float, before: Set[int] = frozenset()) -> Set[int]:
-    """Return what runs below this process and did not before, once that is nothing or time is up.
-
-    What was killed may need a moment on a busy machine.
-    """
-    deadline = time.monotonic() + seconds
-    while (left := descendants() - before) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
+    """Return what runs below this process and did not before, at the end of the time at most."""
+    wait_until(lambda: not descendants() - before, seconds)
+    return descendants() - before
 
 
 def problems_of(case: Case, host: Host, setup: Setup) -> tuple[str, list[str]]:
@@ -166,7 +161,7 @@ def problems_of(case: Case, host: Host, setup: Setup) -> tuple[str, list[str]]:
         found.append(f"{verdict.max_rss_bytes} bytes of memory")
     if time.monotonic() - start > LIMITS.wall_s + 10:
         found.append("it took too long")
-    survivors = left_after(KILLED_S, before)
+    survivors = descendants() - before
     if survivors:
         found.append(f"{len(survivors)} processes survived")
     found += host.harm(case.host)
@@ -199,7 +194,7 @@ def main(layers: str) -> Report:
         time.sleep(max(0.0, delayed - time.monotonic()))
         found["afterwards"] = host.harm("")
         setup.close()
-        if left_after(30.0):
+        if left_after(5.0):
             found["afterwards"].append("processes are left")
     return Report(
         user=os.geteuid(),

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 from small_study import Tree
 
+from joules.machine.processes import wait_until
+
 
 def belonging(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
     """Yield the processes that name a folder: by command, working folder or environment."""
@@ -25,10 +27,8 @@ def belonging(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
 
 def left_after(patience_s: float, folder: Path) -> list[tuple[psutil.Process, str]]:
     """Wait until no process belongs to a folder, so long at most; return those that still do."""
-    until = time.monotonic() + patience_s
-    while (left := list(belonging(folder))) and time.monotonic() < until:
-        time.sleep(0.1)
-    return left
+    wait_until(lambda: not any(belonging(folder)), patience_s)
+    return list(belonging(folder))
 
 
 def held_in_a_run(tree: Tree, workflow: subprocess.Popen[str]) -> psutil.Process:

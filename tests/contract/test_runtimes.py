@@ -263,7 +263,7 @@ def test_a_flush_prompt_makes_the_same_prompt_be_computed_anew(
     prefill_s(flush)  # the first answer of all may take longer
     rounds = [(prefill_s(flush), prefill_s(long), prefill_s(long)) for _ in range(6)]
     one, anew, again = zip(*rounds, strict=True)
-    assert min(anew) > 10 * min(one)  # about 100 times; from the cache about 1
+    assert min(anew) > 10 * statistics.median(one)  # about 100 times; from the cache about 1
     # Side by side: a moment later the machine may be several times as fast.
     cached = statistics.median(b / a for a, b in zip(anew, again, strict=True)) < 1 / 3
     assert cached == ("prompt_cache" in load(name).CANNOT_HOLD)

@@ -10,7 +10,7 @@ import pytest
 from running_study import left_after
 from small_study import built_copy
 
-PATIENCE_S = 300.0
+PATIENCE_S = 120.0
 
 
 @pytest.mark.parametrize("how", ["hangup", "ctrl-c"])

@@ -28,7 +28,6 @@ from joules.runtimes import load
 RESULTS = "results/small"
 MODELS, RUNTIMES = ("parrot-1m", "parrot-3m"), ("ollama", "llama_cpp")
 RUNS = 12  # two models, two runtimes and a control, two blocks
-PATIENCE_S = 120.0  # with processes that end by themselves
 
 
 def records(tree):
@@ -221,7 +220,7 @@ def test_the_archive_of_a_study_is_as_confirmatory_as_the_study(tree):
 
 
 def test_nothing_is_left_running(finished):
-    assert left_after(PATIENCE_S, finished.folder) == []
+    assert left_after(0.0, finished.folder) == []
 
 
 def test_snakemakes_report_shows_every_figure_and_table_and_calls_nobody(tree):
@@ -426,7 +425,7 @@ def test_a_killed_workflow_leaves_no_server_and_goes_on_where_it_was(tree):
     process.kill()
     process.wait()
     measuring.resume()
-    assert left_after(PATIENCE_S, tree.folder) == []
+    assert left_after(20.0, tree.folder) == []
     assert all(records(tree)[path] == record for path, record in finished_before.items())
     tree.snakemake("--unlock")
     jobs = tree.planned("all")

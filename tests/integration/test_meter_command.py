@@ -34,7 +34,7 @@ def started(name, options, **environment):
 
 def ended(process, number=signal.SIGINT):
     os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=20)
     return out, err, process.returncode
 
 

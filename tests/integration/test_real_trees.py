@@ -27,7 +27,7 @@ from scripted import LIMITS
 from joules.measure.validity import SeenOfCounters, SeenOfMeters, counter_checks
 from joules.meters import powercap
 
-SECONDS, TRIES = 6.0, 20
+SECONDS, TRIES = 6.0, 6
 # At rest but for the middle third of a window, in which the counter wraps.
 WRAPS, AT_WORK = "hz=500 fixed=60 rest=0.2 near=4", "SIGALRM SIGALRM"
 MASKED = (

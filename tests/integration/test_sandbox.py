@@ -467,7 +467,7 @@ def test_a_worker_that_answers_something_else_is_given_up(failing, said):
 def test_no_process_is_left_after_grading():
     before = hostile_run.descendants()  # of other tests: a server of multiprocessing stays
     sandbox.grade([canonical(ADD), add("while True: pass")], 2, SHORT)
-    assert not hostile_run.left_after(30.0, before)
+    assert not hostile_run.left_after(5.0, before)
 
 
 def occurrences(pid: int, needles: list[bytes]) -> list[int]:

@@ -110,7 +110,7 @@ def chain(tmp_path):
 
 def ended(process: psutil.Process) -> bool:
     """Wait until a process has ended; one whose parent is gone may never be reaped."""
-    return wait_until(lambda: identity.start_ticks(process.pid) is None, 60.0)
+    return wait_until(lambda: identity.start_ticks(process.pid) is None, 30.0)
 
 
 def test_a_run_belongs_to_the_snakemake_above_it_and_not_to_the_terminal_around_that(
